@@ -139,7 +139,7 @@ HOOKS: Final[tuple[Hook, ...]] = (
     *(hook for hook in _evaluation("predict", None, None) if hook.name != "on_predict_model_train"),
     # --- the end of a run ---
     Hook("on_fit_end"),
-    Hook("on_exception", ("exception",), (Hearer.DATAMODULE, Hearer.CALLBACK)),
+    Hook("on_exception", ("exception",), (Hearer.CALLBACK, Hearer.DATAMODULE)),
     Hook("teardown", ("stage",), (Hearer.DATAMODULE, Hearer.CALLBACK, Hearer.MODULE)),
 )
 
