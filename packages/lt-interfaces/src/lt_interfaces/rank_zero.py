@@ -1,8 +1,8 @@
 """Messages and calls that should happen once per job, on global rank 0.
 
 The rank is read from the launcher's environment variables when this module is imported and corrected by
-`set_global_rank` once a strategy knows it. Messages go to the logger named ``lt``, whose level is INFO. Where the program
-has configured logging its handlers show them, else they appear on standard error; to see fewer:
+`set_global_rank` once a strategy knows it. Messages go to the logger named ``lt``, whose level is INFO. Where the
+program has configured logging its handlers show them, else they appear on standard error; to see fewer:
 ``logging.getLogger("lt").setLevel(logging.WARNING)``.
 """
 

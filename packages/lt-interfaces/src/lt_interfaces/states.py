@@ -1,7 +1,7 @@
 """What a run is doing: function, stage, status.
 
-The enums compare equal to plain strings, whatever their case: ``TrainerFn.FITTING == "fit"``. Members are singletons, so
-code that runs once per step compares with ``is``.
+The enums compare equal to plain strings, whatever their case: ``TrainerFn.FITTING == "fit"``. Members are singletons,
+so code that runs once per step compares with ``is``.
 """
 
 from dataclasses import dataclass
