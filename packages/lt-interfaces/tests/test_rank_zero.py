@@ -67,3 +67,8 @@ def test_info_is_shown_once_with_and_without_logging_configuration(prelude: str,
     code = f"import logging; {prelude}from lt_interfaces.rank_zero import rank_zero_info; rank_zero_info('hello')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr.splitlines() == [line]
+
+
+def test_global_rank_is_what_was_set_last() -> None:
+    set_global_rank(5)
+    assert rank_zero.global_rank() == 5

@@ -20,6 +20,7 @@ from lightning_utilities.core.rank_zero import (
 
 __all__ = [
     "WarningCache",
+    "global_rank",
     "rank_from_environment",
     "rank_prefixed_message",
     "rank_zero_debug",
@@ -52,9 +53,15 @@ def rank_from_environment(environment: Mapping[str, str] = os.environ) -> int:
     return next((int(value) for value in values if value.isdecimal()), 0)
 
 
+def global_rank() -> int:
+    """Return this process's rank in the whole job, as far as it is known by now."""
+    rank: int = rank_zero_only.rank  # type: ignore[attr-defined]  # upstream keeps it as a function attribute
+    return rank
+
+
 def set_global_rank(rank: int) -> None:
     """Tell every rank-zero function which rank this process has; strategies call it once their ranks are known."""
-    rank_zero_only.rank = rank  # type: ignore[attr-defined]  # upstream keeps the rank as a function attribute
+    rank_zero_only.rank = rank  # type: ignore[attr-defined]
 
 
 @rank_zero_only
