@@ -1,0 +1,30 @@
+"""What a run stands on: devices, precision, data position and checkpoints, for the Trainer and for your own loop."""
+
+from lt_fabric.assemble import assemble
+from lt_fabric.cpu import CPUAccelerator
+from lt_fabric.cuda import CUDAAccelerator
+from lt_fabric.full_precision import FullPrecision
+from lt_fabric.hardware import HardwareSpec, resolve_hardware
+from lt_fabric.local_checkpoint import LocalCheckpointIO
+from lt_fabric.local_environment import LocalEnvironment
+from lt_fabric.mps import MPSAccelerator
+from lt_fabric.runtime import Runtime
+from lt_fabric.single_device import SingleDeviceStrategy
+from lt_fabric.window import SingleDeviceWindow
+from lt_interfaces.rng import seed_everything
+
+__all__ = [
+    "CPUAccelerator",
+    "CUDAAccelerator",
+    "FullPrecision",
+    "HardwareSpec",
+    "LocalCheckpointIO",
+    "LocalEnvironment",
+    "MPSAccelerator",
+    "Runtime",
+    "SingleDeviceStrategy",
+    "SingleDeviceWindow",
+    "assemble",
+    "resolve_hardware",
+    "seed_everything",
+]
