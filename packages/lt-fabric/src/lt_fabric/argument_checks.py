@@ -132,7 +132,7 @@ def check_choice(
     choices = list(choices)
     accepted = f"one of {', '.join(map(repr, choices))}{also}"
     if not isinstance(value, str):
-        message = refusal(name, value, accepted=accepted)
+        message = refusal(name, value, accepted=accepted, hint=instance_hint(value))
         raise wrong_type(message)
     for choice in choices:
         if choice.lower() == value.lower():
