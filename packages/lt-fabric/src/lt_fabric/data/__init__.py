@@ -1,0 +1,47 @@
+"""Loaders, samplers, batch sizes and the position in the data."""
+
+from lt_fabric.data.batch_size import extract_batch_size
+from lt_fabric.data.combined_loader import CombinedLoader
+from lt_fabric.data.fetching import batches
+from lt_fabric.data.lengths import has_iterable_dataset, num_batches, sized_len
+from lt_fabric.data.loader_checks import (
+    require_iterable,
+    warn_if_few_workers,
+    warn_if_length_is_guessed,
+    warn_if_shuffled,
+)
+from lt_fabric.data.position import DataPosition, skip_batches
+from lt_fabric.data.samplers import (
+    ShardedSampler,
+    is_shuffled,
+    set_epoch,
+    with_batch_sampler,
+    with_distributed_sampler,
+    with_sampler,
+    without_shuffle,
+)
+from lt_fabric.data.workers import seed_workers, suggested_num_workers
+
+__all__ = [
+    "CombinedLoader",
+    "DataPosition",
+    "ShardedSampler",
+    "batches",
+    "extract_batch_size",
+    "has_iterable_dataset",
+    "is_shuffled",
+    "num_batches",
+    "require_iterable",
+    "seed_workers",
+    "set_epoch",
+    "sized_len",
+    "skip_batches",
+    "suggested_num_workers",
+    "warn_if_few_workers",
+    "warn_if_length_is_guessed",
+    "warn_if_shuffled",
+    "with_batch_sampler",
+    "with_distributed_sampler",
+    "with_sampler",
+    "without_shuffle",
+]

@@ -1,0 +1,210 @@
+"""Which samples a loader draws: other samplers for an existing loader, and samplers that share out over ranks."""
+
+import copy
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any, Final, cast
+
+import torch
+from torch.utils.data import (
+    DataLoader,
+    DistributedSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+
+from lt_fabric.data.lengths import has_iterable_dataset
+from lt_interfaces.rank_zero import rank_zero_warn
+
+_SHUFFLING: Final = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
+_WAY_OUT: Final = "pass `use_distributed_sampler=False` and set the sampler yourself"
+
+
+class ShardedSampler(Sampler[int]):
+    """Gives each rank its share of the indices of another sampler: every `num_replicas`-th, from `rank` on.
+
+    All ranks together draw each index exactly once; with `padded`, the first indices are drawn again until every rank
+    has equally many, as training needs. The wrapped sampler must give the same order on every rank: torch's global
+    generator on the CPU is seeded with `seed` + epoch while it draws, and left as it was.
+
+    Raises:
+        TypeError: `sampler` has no length.
+
+    Example:
+        >>> list(ShardedSampler(range(5), num_replicas=2, rank=1))
+        [1, 3]
+    """
+
+    def __init__(
+        self, sampler: Iterable[int], *, num_replicas: int, rank: int, seed: int = 0, padded: bool = False
+    ) -> None:
+        if not isinstance(sampler, Sized):
+            message = f"`sampler` {type(sampler).__name__} has no `__len__`, so ranks can't share it; {_WAY_OUT}."
+            raise TypeError(message)
+        self.sampler: Final = sampler
+        self.num_replicas: Final = num_replicas
+        self.rank: Final = rank
+        self.seed: Final = seed
+        self.padded: Final = padded
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[int]:
+        with torch.random.fork_rng(devices=()):
+            # `torch.manual_seed` would seed the devices' generators too, which nobody puts back here.
+            torch.default_generator.manual_seed(self.seed + self.epoch)
+            indices = list(cast(Iterable[int], self.sampler))
+        missing = -len(indices) % self.num_replicas
+        if self.padded and indices:
+            repeats = -(-missing // len(indices))
+            indices += (indices * repeats)[:missing]
+        return iter(indices[self.rank :: self.num_replicas])
+
+    def __len__(self) -> int:
+        extra = self.num_replicas - 1 if self.padded else self.num_replicas - 1 - self.rank
+        return (len(self.sampler) + extra) // self.num_replicas
+
+    def set_epoch(self, epoch: int) -> None:
+        """Sets the epoch that the order depends on, here and on the wrapped sampler if that has an epoch."""
+        self.epoch = epoch
+        _set_epoch(self.sampler, epoch)
+
+
+def with_sampler(loader: DataLoader[Any], sampler: Iterable[int]) -> DataLoader[Any]:
+    """Returns a copy of `loader` that draws its samples in the order of `sampler`, everything else unchanged.
+
+    `loader` itself stays as it is. Subclasses of `DataLoader` keep their class and attributes; their `__init__` isn't
+    called again. A batch sampler is copied and given the new sampler.
+
+    Raises:
+        TypeError: `loader` isn't a `DataLoader`, or its `batch_sampler` or `sampler` can't be replaced.
+
+    Example:
+        >>> loader = DataLoader(range(4), batch_size=2)
+        >>> [batch.tolist() for batch in with_sampler(loader, [3, 2, 1, 0])]
+        [[3, 2], [1, 0]]
+    """
+    _require_dataloader(loader)
+    batch_sampler = loader.batch_sampler
+    if batch_sampler is None:
+        return _rebuilt(loader, sampler=sampler)
+    if not hasattr(batch_sampler, "sampler"):
+        message = (
+            f"`batch_sampler` {type(batch_sampler).__name__} has no attribute `sampler`, so its sampler can't be "
+            f"replaced. Keep the sampler it was made with in `self.sampler`, or {_WAY_OUT}."
+        )
+        raise TypeError(message)
+    batch_sampler = copy.copy(batch_sampler)
+    batch_sampler.sampler = sampler
+    return _rebuilt(loader, sampler=sampler, batch_sampler=batch_sampler)
+
+
+def with_batch_sampler(loader: DataLoader[Any], batch_sampler: Iterable[list[int]]) -> DataLoader[Any]:
+    """Returns a copy of `loader` that draws the batches of indices given by `batch_sampler`.
+
+    Raises:
+        TypeError: `loader` isn't a `DataLoader`, or its `batch_sampler` can't be replaced.
+    """
+    _require_dataloader(loader)
+    return _rebuilt(loader, batch_sampler=batch_sampler)
+
+
+def with_distributed_sampler(
+    loader: DataLoader[Any], *, num_replicas: int, rank: int, seed: int = 0, each_once: bool = False
+) -> DataLoader[Any]:
+    """Returns `loader` so that each rank draws its share of the samples; shuffled if it was shuffled before.
+
+    For training every rank gets equally many samples (the first ones are repeated to fill up). With `each_once`, for
+    evaluation, each sample is drawn exactly once by all ranks together, so ranks may differ by one sample.
+    A loader over an `IterableDataset` or one that has a distributed sampler already is returned unchanged.
+
+    Raises:
+        TypeError: a sampler without length, or one that can't be replaced; the message names the way out.
+    """
+    if has_iterable_dataset(loader):
+        return loader
+    sampler = item_sampler(loader)
+    if isinstance(sampler, DistributedSampler | ShardedSampler):
+        return loader
+    shuffle = _is_plain_random(sampler)
+    if not each_once and (shuffle or type(sampler) is SequentialSampler):
+        shared: Iterable[int] = DistributedSampler(loader.dataset, num_replicas, rank, shuffle=shuffle, seed=seed)
+        return with_sampler(loader, shared)
+    # A generator of the user's may stand elsewhere on each rank; without one the order follows the seed.
+    whole = RandomSampler(cast(Sized, loader.dataset)) if shuffle else cast(Iterable[int], sampler)
+    shared = ShardedSampler(whole, num_replicas=num_replicas, rank=rank, seed=seed, padded=not each_once)
+    return with_sampler(loader, shared)
+
+
+def item_sampler(loader: object) -> object:
+    """Returns the sampler that decides the order of samples in `loader`, or None where there is none.
+
+    That is the batch sampler's if it has one: beside a custom batch sampler, `loader.sampler` isn't used.
+    """
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    return getattr(batch_sampler, "sampler", getattr(loader, "sampler", None))
+
+
+def is_shuffled(loader: object) -> bool:
+    """Tells whether `loader` draws its samples in random order, as far as its sampler shows.
+
+    False for iterable datasets and for samplers that are neither torch's nor say so in an attribute `shuffle`.
+    """
+    sampler = item_sampler(loader)
+    if isinstance(sampler, ShardedSampler):
+        sampler = sampler.sampler
+    return isinstance(sampler, _SHUFFLING) or getattr(sampler, "shuffle", False) is True
+
+
+def without_shuffle(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """Returns `loader` with a `SequentialSampler`, with a warning if that changes its order (`overfit_batches`).
+
+    A loader that is sequential already, or has an iterable dataset, is returned unchanged.
+    """
+    sampler = item_sampler(loader)
+    if has_iterable_dataset(loader) or not isinstance(loader, DataLoader) or isinstance(sampler, SequentialSampler):
+        return loader
+    rank_zero_warn(
+        f"`overfit_batches` needs the same batches in every epoch: the sampler {type(sampler).__name__} is replaced "
+        f"by a SequentialSampler."
+    )
+    return with_sampler(loader, SequentialSampler(cast(Sized, loader.dataset)))
+
+
+def set_epoch(loader: object, epoch: int) -> None:
+    """Tells the samplers of `loader` which epoch begins; those without `set_epoch` are left alone."""
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    samplers = (getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
+    for sampler in {id(sampler): sampler for sampler in samplers}.values():
+        _set_epoch(sampler, epoch)
+
+
+def _set_epoch(sampler: object, epoch: int) -> None:
+    method = getattr(sampler, "set_epoch", None)
+    if callable(method):
+        method(epoch)
+
+
+def _is_plain_random(sampler: object) -> bool:
+    return (
+        type(sampler) is RandomSampler and not sampler.replacement and sampler.num_samples == len(sampler.data_source)
+    )
+
+
+def _require_dataloader(loader: object) -> None:
+    if not isinstance(loader, DataLoader):
+        message = f"The sampler of a {type(loader).__name__} can't be replaced, only a DataLoader's; {_WAY_OUT}."
+        raise TypeError(message)
+
+
+def _rebuilt(loader: DataLoader[Any], **replaced: object) -> DataLoader[Any]:
+    # A subclass may take any arguments, so calling its __init__ again would be guesswork. DataLoader forbids assigning
+    # samplers because an open iterator wouldn't see them; this copy has none, so they go in underneath that guard.
+    rebuilt: DataLoader[Any] = object.__new__(type(loader))
+    vars(rebuilt).update(vars(loader), _iterator=None, **replaced)
+    for argument, value in replaced.items():
+        if getattr(rebuilt, argument) is not value:
+            message = f"`{argument}` of {type(loader).__name__} is a property and can't be replaced; {_WAY_OUT}."
+            raise TypeError(message)
+    return rebuilt
