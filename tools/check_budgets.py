@@ -1,8 +1,10 @@
 """Gate: files, functions and classes stay within their size budgets, and no module is a drawer.
 
 Signatures and docstrings don't count. What may be larger is listed in budget_exemptions.txt, one reason each; an
-exemption that nothing needs any more fails the gate too. A method named like one of a contract in lt_interfaces takes
-the contract's signature, so it may have more than two parameters before the keyword-only ones.
+exemption that nothing needs any more fails the gate too.
+
+Contracts in lt_interfaces are measured where they stand. Outside, a method named like one of theirs counts neither for
+the width of its class nor for the order of its parameters: both are the contract's choice.
 """
 
 import ast
@@ -33,6 +35,8 @@ WORDING: Final = {
     "positional": "parameters before the keyword-only ones",
     "nesting": "levels of nesting",
 }
+# So few may all be given by position; with more, those after the second are keyword-only.
+NUM_PARAMETERS_BY_POSITION: Final = 3
 DRAWERS: Final = {"util", "helper", "common", "misc", "manager", "connector", "handler"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -84,35 +88,51 @@ def read_exemptions(text: str) -> list[Exemption]:
     return exemptions
 
 
-def measure(source: str, *, module: str, path: str) -> Iterator[Size]:
-    """Yield every size of one module; owners are named `module` or `module:Class.method`."""
-    yield Size("file", module, len(source.splitlines()), path)
-    yield from _measure_scope(ast.parse(source), owner=f"{module}:", path=path, in_class=False)
+@dataclass(frozen=True)
+class Module:
+    """One source file to measure; owners of sizes are named `module` or `module:Class.method`."""
 
+    name: str
+    path: str
+    source: str
+    contract_methods: frozenset[str] = frozenset()
 
-def _measure_scope(scope: ast.AST, *, owner: str, path: str, in_class: bool) -> Iterator[Size]:
-    for node in ast.iter_child_nodes(scope):
-        if isinstance(node, ast.ClassDef):
-            name = owner + node.name
-            yield Size("methods", name, len(_methods(node)), f"{path}:{node.lineno}")
-            yield Size("attributes", name, len(_attributes(node)), f"{path}:{node.lineno}")
-            yield from _measure_scope(node, owner=f"{name}.", path=path, in_class=True)
-        elif isinstance(node, Function):
-            name = owner + node.name
-            yield from _measure_function(node, owner=name, place=f"{path}:{node.lineno}", in_class=in_class)
-            yield from _measure_scope(node, owner=f"{name}.", path=path, in_class=False)
-        else:
-            yield from _measure_scope(node, owner=owner, path=path, in_class=in_class)
+    def sizes(self) -> Iterator[Size]:
+        """Yield every size of the file, its classes and its functions."""
+        yield Size("file", self.name, len(self.source.splitlines()), self.path)
+        yield from self._scope(ast.parse(self.source), owner=f"{self.name}:")
 
+    def _scope(self, scope: ast.AST, *, owner: str, in_class: bool = False) -> Iterator[Size]:
+        for node in ast.iter_child_nodes(scope):
+            if isinstance(node, ast.ClassDef):
+                yield from self._class(node, owner=owner + node.name)
+                yield from self._scope(node, owner=f"{owner}{node.name}.", in_class=True)
+            elif isinstance(node, Function):
+                yield from self._function(node, owner=owner + node.name, in_class=in_class)
+                yield from self._scope(node, owner=f"{owner}{node.name}.")
+            else:
+                yield from self._scope(node, owner=owner, in_class=in_class)
 
-def _measure_function(function: Function, *, owner: str, place: str, in_class: bool) -> Iterator[Size]:
-    positional = [*function.args.posonlyargs, *function.args.args]
-    if in_class and positional and not _has_decorator(function, "staticmethod"):
-        positional = positional[1:]
-    yield Size("body", owner, _body_lines(function), place)
-    yield Size("nesting", owner, _nesting(function.body), place)
-    yield Size("parameters", owner, len(positional) + len(function.args.kwonlyargs), place)
-    yield Size("positional", owner, len(positional), place)
+    def _class(self, node: ast.ClassDef, *, owner: str) -> Iterator[Size]:
+        place = f"{self.path}:{node.lineno}"
+        yield Size("methods", owner, len(_methods(node) - self.contract_methods), place)
+        yield Size("attributes", owner, len(_attributes(node)), place)
+
+    def _function(self, function: Function, *, owner: str, in_class: bool) -> Iterator[Size]:
+        place = f"{self.path}:{function.lineno}"
+        positional = [*function.args.posonlyargs, *function.args.args]
+        if in_class and positional and not _has_decorator(function, "staticmethod"):
+            positional = positional[1:]
+        num_parameters = len(positional) + len(function.args.kwonlyargs)
+        yield Size("body", owner, _body_lines(function), place)
+        yield Size("nesting", owner, _nesting(function.body), place)
+        yield Size("parameters", owner, num_parameters, place)
+        if num_parameters > NUM_PARAMETERS_BY_POSITION and not (in_class and self._is_given(function.name)):
+            yield Size("positional", owner, len(positional), place)
+
+    def _is_given(self, name: str) -> bool:
+        is_special = name.startswith("__") and name != "__init__"
+        return is_special or name in self.contract_methods
 
 
 def _body_lines(function: Function) -> int:
@@ -176,17 +196,10 @@ def drawers(files: Iterable[Path]) -> list[str]:
     ]
 
 
-def contract_methods(sources: Iterable[str]) -> set[str]:
+def methods_in(sources: Iterable[str]) -> frozenset[str]:
     """Return the names of all methods that classes in those sources define, constructors and the like left out."""
     classes = (node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef))
-    return {name for node in classes for name in _methods(node) if not name.startswith("_")}
-
-
-def follows_contract(size: Size, contracts: set[str]) -> bool:
-    """Whether the size is a signature that isn't its author's to choose."""
-    scope, _, name = size.owner.rpartition(".")
-    is_special = name.startswith("__") and name != "__init__"
-    return size.rule == "positional" and ":" in scope and (name in contracts or is_special)
+    return frozenset(name for node in classes for name in _methods(node) if not name.startswith("_"))
 
 
 def budget_problems(sizes: Iterable[Size], exemptions: list[Exemption]) -> list[str]:
@@ -208,23 +221,23 @@ def budget_problems(sizes: Iterable[Size], exemptions: list[Exemption]) -> list[
     return problems
 
 
-def _source_files() -> Iterator[tuple[Path, str]]:
+def modules() -> Iterator[Module]:
+    """Yield every source file of the packages and the tools, tests left out."""
+    interfaces = ROOT / "packages/lt-interfaces/src"
+    contracts = methods_in(file.read_text() for file in interfaces.rglob("*.py"))
     for root in (*sorted(ROOT.glob("packages/*/src")), ROOT / "tools"):
         for file in sorted(root.rglob("*.py")):
-            if "tests" not in file.relative_to(root).parts:
-                yield file, ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+            place = file.relative_to(root)
+            if "tests" not in place.parts:
+                name = ".".join(place.with_suffix("").parts).removesuffix(".__init__")
+                given = frozenset[str]() if root == interfaces else contracts
+                yield Module(name, str(file.relative_to(ROOT)), file.read_text(), given)
 
 
 def main() -> int:
     """Measure the monorepo and print what's wrong."""
     exemptions = read_exemptions((ROOT / "tools/budget_exemptions.txt").read_text())
-    contracts = contract_methods(file.read_text() for file in ROOT.glob("packages/lt-interfaces/src/**/*.py"))
-    sizes = (
-        size
-        for file, module in _source_files()
-        for size in measure(file.read_text(), module=module, path=str(file.relative_to(ROOT)))
-        if not follows_contract(size, contracts)
-    )
+    sizes = (size for module in modules() for size in module.sizes())
     problems = budget_problems(sizes, exemptions)
     problems += drawers(
         file.relative_to(ROOT) for folder in ("packages", "tools") for file in ROOT.glob(f"{folder}/**/*.py")

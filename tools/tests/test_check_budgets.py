@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from check_budgets import Size, budget_problems, contract_methods, drawers, follows_contract, measure, read_exemptions
+from check_budgets import Module, Size, budget_problems, drawers, methods_in, read_exemptions
 
 
 def sizes(source: str) -> list[Size]:
-    return list(measure(textwrap.dedent(source), module="m", path="m.py"))
+    return list(Module("m", "m.py", textwrap.dedent(source)).sizes())
 
 
 def value(source: str, rule: str, owner: str) -> int:
@@ -69,17 +69,19 @@ def test_fields_and_assigned_attributes_count_once() -> None:
 def test_self_is_no_parameter() -> None:
     source = """
     class Thing:
-        def method(self, first, second, *, third): ...
+        def method(self, first, second, *, third, fourth): ...
         @staticmethod
         def free(first): ...
     """
-    assert value(source, "parameters", "m:Thing.method") == 3
+    assert value(source, "parameters", "m:Thing.method") == 4
     assert value(source, "positional", "m:Thing.method") == 2
-    assert value(source, "positional", "m:Thing.free") == 1
+    assert value(source, "parameters", "m:Thing.free") == 1
 
 
-def test_third_positional_parameter_is_found() -> None:
-    assert over("def f(a, b, c): ...") == {("positional", "m:f")}
+def test_more_than_three_parameters_are_keyword_only_after_the_second() -> None:
+    assert over("def f(a, b, c): ...") == set()
+    assert over("def f(a, b, *, c, d): ...") == set()
+    assert over("def f(a, b, c, *, d): ...") == {("positional", "m:f")}
 
 
 def test_elif_is_not_deeper_than_its_if() -> None:
@@ -119,7 +121,7 @@ def test_nested_function_is_measured_on_its_own() -> None:
 def test_exemption_silences_its_rule_alone() -> None:
     exemptions = read_exemptions("# why\nbody m:l* a table reads best in one piece\n")
     assert budget_problems(sizes(function_of(41)), exemptions) == []
-    assert len(budget_problems(sizes("def long(a, b, c): ..."), exemptions)) == 2
+    assert len(budget_problems(sizes("def long(a, b, c, d): ..."), exemptions)) == 2
 
 
 def test_unused_exemption_is_a_problem() -> None:
@@ -133,13 +135,13 @@ def test_exemption_needs_a_rule_and_a_reason(line: str) -> None:
         read_exemptions(line)
 
 
-def test_signatures_of_contracts_are_not_measured_again() -> None:
-    contracts = contract_methods(["class Contract:\n    def on_end(self, a, b, c): ...\n    def __init__(self): ...\n"])
-    source = (
-        "class Mine:\n    def on_end(self, a, b, c): ...\n    def own(self, a, b, c): ...\ndef on_end(a, b, c): ...\n"
-    )
-    left = [size.owner for size in sizes(source) if size.is_over and not follows_contract(size, contracts)]
-    assert left == ["m:Mine.own", "m:on_end"]
+def test_what_a_contract_gives_is_not_its_implementers_choice() -> None:
+    contracts = methods_in(["class Contract:\n    def on_end(self, a, b, c, d): ...\n    def __init__(self): ...\n"])
+    methods = "".join(f"    def method_{i}(self): ...\n" for i in range(15))
+    source = f"class Mine:\n    def on_end(self, a, b, c, d): ...\n{methods}def on_end(a, b, c, d): ...\n"
+    problems = {(size.rule, size.owner) for size in Module("m", "m.py", source, contracts).sizes() if size.is_over}
+    assert problems == {("positional", "m:on_end")}
+    assert ("methods", "m:Mine") in over(source)
 
 
 @pytest.mark.parametrize("name", ["utils.py", "data_helpers.py", "manager/run.py", "checkpoint_connector.py"])
