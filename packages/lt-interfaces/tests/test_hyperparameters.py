@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -229,6 +229,7 @@ def test_an_explicit_frame_is_read() -> None:
     assert Model(4).hparams == {"a": 4}
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text("abcdef", min_size=1), st.integers()))
 def test_attribute_dict_is_the_same_dict_by_items_and_by_attributes(items: dict[str, int]) -> None:
     attributes = AttributeDict()

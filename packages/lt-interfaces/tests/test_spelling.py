@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lt_interfaces.spelling import did_you_mean, edit_distance
@@ -22,6 +22,7 @@ def test_known_distances(a: str, b: str, distance: int) -> None:
     assert edit_distance(a, b) == distance
 
 
+@settings(deadline=None)
 @given(words, words)
 def test_distance_is_symmetric_and_zero_only_for_equal_words(a: str, b: str) -> None:
     assert edit_distance(a, b) == edit_distance(b, a)
@@ -29,6 +30,7 @@ def test_distance_is_symmetric_and_zero_only_for_equal_words(a: str, b: str) -> 
     assert abs(len(a) - len(b)) <= edit_distance(a, b) <= max(len(a), len(b))
 
 
+@settings(deadline=None)
 @given(st.text(min_size=2, max_size=8), st.integers(0, 6))
 def test_one_swap_of_neighbours_costs_at_most_one(word: str, at: int) -> None:
     i = at % (len(word) - 1)
