@@ -108,7 +108,11 @@ def test_data_parallel_prepares_its_gradient_exchange() -> None:
     wrapped = DistributedDataParallel(net)
     exchanged: list[int] = []
 
-    def exchange(_state: None, bucket: Any) -> torch.futures.Future[torch.Tensor]:
+    # torch insists on this annotation
+    def exchange(
+        _state: None,
+        bucket: dist.GradBucket,  # type: ignore[name-defined]
+    ) -> torch.futures.Future[torch.Tensor]:
         exchanged.append(bucket.index())
         future: torch.futures.Future[torch.Tensor] = torch.futures.Future()
         future.set_result(bucket.buffer())
