@@ -27,7 +27,8 @@ def extract_batch_size(batch: object) -> int:
         8
     """
     if isinstance(batch, torch.Tensor):
-        return batch.shape[0] if batch.ndim else 1
+        shape = batch.shape
+        return shape[0] if shape else 1
     size = _agreed_size(batch)
     return _most_common_size(batch) if size is None else size
 
@@ -38,12 +39,11 @@ def _agreed_size(batch: object) -> int | None:
         return None
     size: int | None = None
     for value in batch.values() if isinstance(batch, dict) else batch:
-        if not isinstance(value, torch.Tensor) or not value.ndim:
+        # Asking a tensor for its shape is what costs here, so it's asked once.
+        shape = value.shape if isinstance(value, torch.Tensor) else ()
+        if not shape or (size is not None and shape[0] != size):
             return None
-        if size is None:
-            size = value.shape[0]
-        elif value.shape[0] != size:
-            return None
+        size = shape[0]
     return size
 
 
