@@ -1,0 +1,181 @@
+import math
+from argparse import Namespace
+from collections import OrderedDict, namedtuple
+from enum import Enum, Flag, IntEnum
+from io import BytesIO
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from lt_interfaces.hyperparameters import AttributeDict
+from lt_interfaces.plain_values import ROW_KEY, from_plain, to_plain
+
+
+class Color(Enum):
+    RED = 1
+    TENSOR = torch.Tensor  # a value that no file can hold
+
+
+class Level(IntEnum):
+    LOW = 1
+
+
+class Access(Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Size(NamedTuple):
+    width: int
+    root: Path
+
+
+Untyped = namedtuple("Untyped", ["a", "b"])
+
+
+def through_a_file(value: Any) -> Any:
+    """Write the plain form, and read it back as `torch.load` does when it allows no other objects."""
+    file = BytesIO()
+    torch.save(to_plain(value, "hyper_parameters"), file)
+    file.seek(0)
+    return from_plain(torch.load(file, weights_only=True))
+
+
+def same(one: Any, other: Any) -> bool:
+    """Compare values and types, however nested; NaN equals NaN."""
+    if isinstance(one, Namespace):
+        one, other = vars(one), vars(other)
+    return type(one) is type(other) and same_content(one, other)
+
+
+def same_content(one: Any, other: Any) -> bool:
+    if isinstance(one, np.ndarray):
+        return (
+            one.dtype == other.dtype and one.shape == other.shape and bool(np.array_equal(one, other, equal_nan=True))
+        )
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict):
+        return all(map(same, one.items(), other.items())) and len(one) == len(other)
+    if isinstance(one, np.generic) and one.dtype.kind in "fc":
+        return bool(one == other or np.isnan(one))
+    if isinstance(one, float | complex):
+        return one == other or (one != one and other != other)
+    return bool(one == other)
+
+
+SIMPLE = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.binary(max_size=8))
+KEYS = st.one_of(
+    st.text(max_size=8), st.integers(), st.just(ROW_KEY), st.sampled_from([*Color, *Access]), st.just(Path("a"))
+)
+CONVERTED = st.one_of(
+    st.text(alphabet="abc./", min_size=1, max_size=8).flatmap(
+        lambda text: st.sampled_from([Path(text), PurePosixPath(text), PureWindowsPath(text)])
+    ),
+    st.sampled_from([*Color, *Level, *Access, Access.READ | Access.WRITE, Access(0)]),
+    st.timedeltas(),
+    npst.arrays(
+        dtype=st.one_of(
+            npst.boolean_dtypes(),
+            npst.integer_dtypes(endianness="?"),
+            npst.unsigned_integer_dtypes(endianness="?"),
+            npst.floating_dtypes(sizes=(16, 32, 64), endianness="?"),
+            npst.complex_number_dtypes(sizes=(64, 128), endianness="?"),
+        ),
+        shape=npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3),
+    ),
+    st.sampled_from([np.float32(0.1), np.float64(math.pi), np.int64(-3), np.uint8(7), np.bool_(True), np.str_("name")]),
+    st.sampled_from([torch.float16, torch.device("cpu"), torch.Size([2, 3])]),
+    st.builds(Size, st.integers(), st.just(Path("x"))),
+    st.builds(Untyped, SIMPLE, SIMPLE),
+    st.frozensets(st.one_of(st.integers(), st.sampled_from(Color))),
+    st.sets(st.one_of(st.integers(), st.sampled_from(Color))),
+)
+VALUES = st.recursive(
+    st.one_of(SIMPLE, CONVERTED),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.lists(inner, max_size=3).map(tuple),
+        st.dictionaries(KEYS, inner, max_size=3),
+        st.dictionaries(KEYS, inner, max_size=3).map(OrderedDict),
+        st.dictionaries(st.text(max_size=4), inner, max_size=3).map(AttributeDict),
+        st.dictionaries(st.text(alphabet="abc", min_size=1), inner, max_size=3).map(lambda items: Namespace(**items)),
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(VALUES)
+def test_every_accepted_value_survives_a_file_that_loads_without_pickle(value: Any) -> None:
+    assert same(value, through_a_file(value))
+
+
+def test_values_that_torch_loads_stay_readable_by_any_tool() -> None:
+    hparams = {"lr": 0.1, "layers": [8, 8], "name": "net", "pair": (1, None), "tags": {"a"}}
+    assert to_plain(hparams, "hyper_parameters") == hparams
+
+
+def test_a_tensor_is_kept_not_copied() -> None:
+    weight = torch.ones(2)
+    assert to_plain({"weight": weight}, "state")["weight"] is weight
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        lambda: None,
+        torch.nn.Linear(1, 1),
+        object(),
+        np.datetime64("2020-01-01"),
+        np.array(["text"]),
+        np.array([None]),
+        type("MyString", (str,), {})("text"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_anything_else_is_refused_with_its_place_and_the_way_out(value: Any) -> None:
+    with pytest.raises(TypeError) as error:
+        to_plain({"net": {"layers": [1, value]}}, "hyper_parameters")
+    assert "`hyper_parameters['net']['layers'][1]`" in str(error.value)
+    assert "save_hyperparameters(ignore=['net'])" in str(error.value)
+
+
+def test_a_class_that_is_gone_leaves_its_plain_value_and_a_warning() -> None:
+    class Local(Enum):
+        A = "a"
+
+    with pytest.warns(UserWarning, match="isn't known here: its value 'a' is used"):
+        assert through_a_file(Local.A) == "a"
+
+    class Pair(NamedTuple):
+        left: int
+        right: int
+
+    with pytest.warns(UserWarning, match="a tuple is used instead"):
+        assert through_a_file(Pair(1, 2)) == (1, 2)
+
+
+def test_a_file_cannot_have_a_module_imported_or_a_function_called() -> None:
+    crafted: dict[str, Any] = {
+        ROW_KEY: "enum",
+        "class": "antigravity:webbrowser.open",
+        "name": "x",
+        "value": "harmless",
+    }
+    with pytest.warns(UserWarning, match="isn't known here"):
+        assert from_plain(crafted) == "harmless"
+    crafted = {ROW_KEY: "namedtuple", "class": "os:system", "fields": ["command"], "values": ["exit 1"]}
+    with pytest.warns(UserWarning, match="isn't known here"):
+        assert from_plain(crafted) == ("exit 1",)
+
+
+def test_dicts_of_other_tools_come_back_as_they_are() -> None:
+    theirs = {"class_path": "Net", "init_args": {"width": 8}, ROW_KEY: "no such row"}
+    assert from_plain(theirs) == theirs
