@@ -86,8 +86,9 @@ def check_edge(package: Package, edge: str, *, releases: Releases, base: Path) -
         place = releases.workplace / f"{package.name}-{edge}"
         environment = environment_on(base, place / "environment")
         wheels = [build_wheel(sibling.folder, into=place) for sibling in found]
+        wheel = build_wheel(package.folder, into=place)
         extras = ",".join(package.project.get("optional-dependencies", {}))
-        install(environment, [f"{build_wheel(package.folder, into=place)}[{extras}]", *wheels, *TEST_TOOLS])
+        install(environment, [f"{wheel}[{extras}]" if extras else wheel, *wheels, *TEST_TOOLS])
         run([python(environment), "-I", "-m", "pytest", "-q", package.folder / "tests"], cwd=ROOT)
     except (CommandFailedError, ValueError) as failure:
         return [f"{package.name} with the {edge} siblings: {failure}"]
