@@ -32,7 +32,7 @@ def check(rank, store):
     whole = lambda: [p.grad.full_tensor() for p in parameters] + [plain.grad]
     for norm_type in (2.0, 1.0, float("inf")):
         expected = torch.linalg.vector_norm(torch.stack(whole()), norm_type)
-        norm = clip_grad_norm([*parameters, plain], expected.item() / 2, norm_type)
+        norm = clip_grad_norm([*parameters, plain], expected.item() / 2, norm_type=norm_type)
         assert type(norm) is torch.Tensor
         torch.testing.assert_close(norm, expected)
         torch.testing.assert_close(torch.linalg.vector_norm(torch.stack(whole()), norm_type), expected / 2)
@@ -69,7 +69,7 @@ def test_gradients_keep_their_direction_and_their_norm_ends_at_the_limit(
     grads = [torch.tensor(value) for value in values]
     parameters = parameters_with(*grads)
     expected = torch.linalg.vector_norm(torch.cat(grads), norm_type)
-    norm = clip_grad_norm(parameters, max_norm, norm_type)
+    norm = clip_grad_norm(parameters, max_norm, norm_type=norm_type)
     torch.testing.assert_close(norm, expected)
     factor = min(1.0, max_norm / (float(expected) + 1e-6))
     for parameter, grad in zip(parameters, grads, strict=True):

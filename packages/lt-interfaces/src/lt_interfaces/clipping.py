@@ -18,6 +18,7 @@ class GradClipAlgorithmType(StrEnum):
 def clip_grad_norm(
     parameters: Tensor | Iterable[Tensor],
     max_norm: float,
+    *,
     norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
 ) -> Tensor:
