@@ -110,4 +110,5 @@ set_global_rank(getattr(rank_zero_only, "rank", rank_from_environment()))
 
 if _logger.level == logging.NOTSET:
     _logger.setLevel(logging.INFO)
-_logger.addHandler(_UnconfiguredLogging())
+if not _logger.handlers:
+    _logger.addHandler(_UnconfiguredLogging())
