@@ -88,18 +88,20 @@ def check_number(name: str, value: object, *, minimum: float, accepted: str | No
     return int(value) if is_int(value) else float(value)
 
 
-def check_fraction_or_count(name: str, value: object, *, more: str = "") -> int | float:
+def check_fraction_or_count(name: str, value: object, *, accepted: str | None = None, also: str = "") -> int | float:
     """Return a float in [0, 1], a fraction, or an integer >= 0, a count; a larger whole float becomes a count.
 
     Args:
         name: the argument as the user spells it.
         value: what came.
-        more: other possibilities that the caller has already tried, for the message.
+        accepted: replaces the description of what's accepted in messages.
+        also: what the caller accepts beside it, for the message.
 
     >>> check_fraction_or_count("limit_val_batches", 2.0), check_fraction_or_count("limit_val_batches", 0.5)
     (2, 0.5)
     """
-    accepted = f"an integer >= 0 (a number of batches), a float from 0.0 to 1.0 (a fraction of the batches){more}"
+    accepted = accepted or "an integer >= 0 (a number of batches), a float from 0.0 to 1.0 (a fraction of the batches)"
+    accepted += also
     number = check_number(name, value, minimum=0, accepted=accepted)
     if isinstance(number, int) or number <= 1:
         return number

@@ -40,8 +40,8 @@ def refuse_role_conflicts(
     if len(bars) > 1:
         message = f"`callbacks` must hold at most one progress bar, but got {bars}. Leave all but one out."
         raise MisconfigurationException(message)
-    _refuse_switched_off("enable_progress_bar", enable_progress_bar, bars)
-    _refuse_switched_off("enable_checkpointing", enable_checkpointing, _names(callbacks, Role.CHECKPOINT))
+    _refuse_switched_off(bars, "enable_progress_bar", switch=enable_progress_bar)
+    _refuse_switched_off(_names(callbacks, Role.CHECKPOINT), "enable_checkpointing", switch=enable_checkpointing)
 
 
 def _check_callback(value: object) -> Callback:
@@ -55,7 +55,7 @@ def _names(callbacks: Iterable[Callback], role: Role) -> list[str]:
     return [type(callback).__name__ for callback in callbacks if callback.role is role]
 
 
-def _refuse_switched_off(argument: str, switch: bool | None, callbacks: list[str]) -> None:
+def _refuse_switched_off(callbacks: list[str], argument: str, *, switch: bool | None) -> None:
     if switch is not False or not callbacks:
         return
     message = f"`{argument}=False` can't go with {callbacks} in `callbacks`. Leave one of the two out."

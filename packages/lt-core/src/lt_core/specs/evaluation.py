@@ -9,9 +9,9 @@ from lt_core.specs.durations import is_duration, parse_duration
 from lt_fabric.argument_checks import check_bool, check_fraction_or_count, check_int, refusal
 from lt_interfaces.errors import MisconfigurationException
 
-_DURATION: Final = ", or a duration above zero ('DD:HH:MM:SS', a timedelta, or a dict of its keyword arguments)"
 _INTERVAL: Final = (
-    "an integer >= 1 (every so many batches), a float above 0.0 and up to 1.0 (a fraction of an epoch)" + _DURATION
+    "an integer >= 1 (a number of batches), a float above 0.0 and up to 1.0 (a fraction of an epoch), a duration above "
+    "zero ('DD:HH:MM:SS', a timedelta, or a dict of its keyword arguments), or None for 1.0"
 )
 
 
@@ -71,7 +71,7 @@ def _check_interval(value: object) -> int | float | timedelta:
         return 1.0
     if is_duration(value):
         return parse_duration("val_check_interval", value, accepted=_INTERVAL)
-    interval = check_fraction_or_count("val_check_interval", value, more=_DURATION)
+    interval = check_fraction_or_count("val_check_interval", value, accepted=_INTERVAL)
     if interval == 0:
         hint = " To switch validation off set `limit_val_batches=0`."
         message = refusal("val_check_interval", value, accepted=_INTERVAL, hint=hint)

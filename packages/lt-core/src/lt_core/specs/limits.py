@@ -87,8 +87,8 @@ def resolve_limits(
             wrong_type=MisconfigurationException,
         ),
     )
-    _refuse_minimum_above_maximum("epochs", spec.min_epochs, spec.max_epochs)
-    _refuse_minimum_above_maximum("steps", spec.min_steps, spec.max_steps)
+    _refuse_minimum_above_maximum("epochs", minimum=spec.min_epochs, maximum=spec.max_epochs)
+    _refuse_minimum_above_maximum("steps", minimum=spec.min_steps, maximum=spec.max_steps)
     return _overfitting(_fast(spec))
 
 
@@ -144,7 +144,7 @@ def _check_batches(name: str, value: object) -> int | float:
     """Return a limit of batches; 1 and 1.0 look alike and mean one batch and all of them, so both are said aloud."""
     if value is None:
         return 1.0
-    limit = check_fraction_or_count(name, value, more=", or None for all")
+    limit = check_fraction_or_count(name, value, also=", or None for all")
     if is_int(limit) and limit == 1:
         rank_zero_info(f"`{name}=1` means 1 batch; write 1.0 for all batches.")
     elif limit == 1:
@@ -152,7 +152,7 @@ def _check_batches(name: str, value: object) -> int | float:
     return limit
 
 
-def _refuse_minimum_above_maximum(of: str, minimum: int | None, maximum: int | None) -> None:
+def _refuse_minimum_above_maximum(of: str, *, minimum: int | None, maximum: int | None) -> None:
     if minimum is None or maximum is None or maximum == _NO_LIMIT or minimum <= maximum:
         return
     message = refusal(f"min_{of}", minimum, accepted=f"at most `max_{of}`, which is {maximum}")

@@ -87,7 +87,9 @@ def plan_validation(
     if isinstance(interval, timedelta):
         return ValidationSchedule(epochs, math.inf, interval.total_seconds())
     if isinstance(interval, float):
-        return ValidationSchedule(epochs, _fraction_of_epoch(interval, num_training_batches, has_length), None)
+        return ValidationSchedule(
+            epochs, _fraction_of_epoch(interval, num_training_batches, has_length=has_length), None
+        )
     if interval > num_training_batches and epochs is not None and has_validation:
         accepted = f"at most the number of training batches, {num_training_batches}"
         hint = " To count batches across epochs set `check_val_every_n_epoch=None`."
@@ -96,7 +98,7 @@ def plan_validation(
     return ValidationSchedule(epochs, interval, None)
 
 
-def _fraction_of_epoch(fraction: float, num_training_batches: int | float, has_length: bool) -> int | float:
+def _fraction_of_epoch(fraction: float, num_training_batches: int | float, *, has_length: bool) -> int | float:
     if has_length and num_training_batches != math.inf:
         return max(1, int(num_training_batches * fraction))
     if fraction == 1:
