@@ -1,0 +1,18 @@
+"""Loggers for the lt training framework: CSV files and TensorBoard."""
+
+from lt_interfaces.logger import Logger
+from lt_loggers.csv import CSVLogger
+from lt_loggers.dummy import DummyExperiment, DummyLogger
+from lt_loggers.experiment import rank_zero_experiment
+from lt_loggers.merging import merge_dicts
+from lt_loggers.tensorboard import TensorBoardLogger
+
+__all__ = [
+    "CSVLogger",
+    "DummyExperiment",
+    "DummyLogger",
+    "Logger",
+    "TensorBoardLogger",
+    "merge_dicts",
+    "rank_zero_experiment",
+]
