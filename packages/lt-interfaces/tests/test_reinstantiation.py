@@ -107,7 +107,7 @@ def test_class_only_methods_refuse_instances() -> None:
         Configured({}).make()
 
 
-# ---------------------------------------------------------------------------------------------------------- the files
+# --- the files ---
 
 
 def test_csv_values_are_literals_or_strings(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_other_suffixes_are_refused(tmp_path: Path) -> None:
         read_hyperparameters(tmp_path / "hparams.json")
 
 
-# --------------------------------------------------------------------------------------------------------- checkpoints
+# --- checkpoints ---
 
 
 @pytest.fixture

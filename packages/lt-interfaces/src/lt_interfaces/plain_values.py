@@ -134,7 +134,7 @@ def _refusal(value: object, place: Place) -> str:
     )
 
 
-# ------------------------------------------------------------------------------------------------------------- the rows
+# --- the rows ---
 
 
 @dataclass(frozen=True)
