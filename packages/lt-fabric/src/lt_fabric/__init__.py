@@ -3,6 +3,7 @@
 from lt_fabric.assemble import assemble
 from lt_fabric.cpu import CPUAccelerator
 from lt_fabric.cuda import CUDAAccelerator
+from lt_fabric.fabric import Fabric
 from lt_fabric.full_precision import FullPrecision
 from lt_fabric.hardware import HardwareSpec, resolve_hardware
 from lt_fabric.local_checkpoint import LocalCheckpointIO
@@ -11,11 +12,13 @@ from lt_fabric.mps import MPSAccelerator
 from lt_fabric.runtime import Runtime
 from lt_fabric.single_device import SingleDeviceStrategy
 from lt_fabric.window import SingleDeviceWindow
+from lt_fabric.wrappers import is_wrapped
 from lt_interfaces.rng import seed_everything
 
 __all__ = [
     "CPUAccelerator",
     "CUDAAccelerator",
+    "Fabric",
     "FullPrecision",
     "HardwareSpec",
     "LocalCheckpointIO",
@@ -25,6 +28,7 @@ __all__ = [
     "SingleDeviceStrategy",
     "SingleDeviceWindow",
     "assemble",
+    "is_wrapped",
     "resolve_hardware",
     "seed_everything",
 ]

@@ -33,8 +33,7 @@ def assemble(hardware: HardwareSpec, *, checkpoint_io: CheckpointIO | None = Non
         ValueError: for an unknown name.
         MissingPackageError: for several processes without lt-strategies.
 
-    >>> from lt_fabric.device_choice import choose_devices, is_interactive
-    from lt_fabric.hardware import resolve_hardware
+    >>> from lt_fabric.hardware import resolve_hardware
     >>> runtime = assemble(resolve_hardware(accelerator="cpu"))
     >>> runtime.strategy.root_device, runtime.precision.precision
     (device(type='cpu'), '32-true')

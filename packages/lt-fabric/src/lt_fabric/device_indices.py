@@ -29,12 +29,17 @@ def parse_indices(devices: int | str | list[int], *, available: Sequence[int], k
         wanted = list(available)
     indices = list(range(wanted)) if isinstance(wanted, int) else wanted
     if not indices:
-        _refuse(devices, f"asks for no {kind} device at all", available, kind)
+        _refuse(devices, f"asks for no {kind} device at all", available=available, kind=kind)
     if len(set(indices)) < len(indices):
-        _refuse(devices, "names a device twice", available, kind)
+        _refuse(devices, "names a device twice", available=available, kind=kind)
     missing = [index for index in indices if index not in available]
     if missing:
-        _refuse(devices, f"asks for {kind} devices {indices}, of which this machine lacks {missing}", available, kind)
+        _refuse(
+            devices,
+            f"asks for {kind} devices {indices}, of which this machine lacks {missing}",
+            available=available,
+            kind=kind,
+        )
     return indices
 
 
@@ -60,6 +65,6 @@ def _read_text(devices: str) -> int | list[int]:
         raise MisconfigurationException(message) from None
 
 
-def _refuse(devices: object, reason: str, available: Sequence[int], kind: str) -> None:
+def _refuse(devices: object, reason: str, *, available: Sequence[int], kind: str) -> None:
     message = f"`devices={devices!r}` {reason}. {kind} devices here: {list(available)}. Name some of these, or 'auto'."
     raise MisconfigurationException(message)

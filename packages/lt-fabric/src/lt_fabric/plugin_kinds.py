@@ -1,6 +1,6 @@
 """Recognising by their methods what users give as ``plugins``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from lt_fabric.argument_checks import fulfils
@@ -18,6 +18,25 @@ def kind_of(plugin: Any) -> str | None:
     return next((kind for kind, contract in _CONTRACTS.items() if fulfils(plugin, contract)), None)
 
 
+def require_plugins(plugins: Any) -> None:
+    """Raise TypeError for a plugin that's none of the three kinds."""
+    for plugin in listed(plugins):
+        if kind_of(plugin) is None:
+            message = f"`plugins` takes a Precision, CheckpointIO or ClusterEnvironment, not {plugin!r}."
+            raise TypeError(message)
+
+
+def listed(value: Any) -> list[Any]:
+    """Return an argument that may be one, several or ``None`` as a new list.
+
+    >>> listed(None), listed(1), listed((1, 2))
+    ([], [1], [1, 2])
+    """
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
 def sort_plugins(plugins: Any) -> dict[str, Any]:
     """Return the plugins by kind.
 
@@ -27,9 +46,8 @@ def sort_plugins(plugins: Any) -> dict[str, Any]:
     Raises:
         MisconfigurationException: for something that is none of the three, or two of one kind.
     """
-    listed: Sequence[Any] = [] if plugins is None else plugins if isinstance(plugins, list | tuple) else [plugins]
     found: dict[str, Any] = {}
-    for plugin in listed:
+    for plugin in listed(plugins):
         kind = kind_of(plugin)
         if kind is None:
             message = (

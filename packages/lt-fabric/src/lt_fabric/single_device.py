@@ -13,6 +13,8 @@ from lt_fabric.empty_init import EmptyInit
 from lt_fabric.full_precision import FullPrecision
 from lt_fabric.window import SingleDeviceWindow
 from lt_interfaces import Accelerator, AccumulationWindow, Assembly, Capability, Launcher, Precision, Strategy
+from lt_interfaces.clipping import clip_grad_norm, clip_grad_value
+from lt_interfaces.portable_state import optimizer_state_from_names
 from lt_interfaces.rank_zero import set_global_rank
 
 
@@ -154,14 +156,12 @@ class SingleDeviceStrategy(Strategy):
         error_if_nonfinite: bool = False,
     ) -> Tensor | None:
         if clip_value is not None:
-            nn.utils.clip_grad_value_(parameters, clip_value)
+            clip_grad_value(parameters, clip_value)
             return None
         if max_norm is None:
             message = "Give `max_norm` or `clip_value` to clip gradients; both are None."
             raise ValueError(message)
-        return nn.utils.clip_grad_norm_(
-            parameters, max_norm, norm_type=norm_type, error_if_nonfinite=error_if_nonfinite
-        )
+        return clip_grad_norm(parameters, max_norm, norm_type=norm_type, error_if_nonfinite=error_if_nonfinite)
 
     # --- collectives ---
 
@@ -189,7 +189,9 @@ class SingleDeviceStrategy(Strategy):
         return optimizer.state_dict()
 
     def load_optimizer_state(self, module: nn.Module, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-        optimizer.load_state_dict(dict(state))
+        # What a sharded strategy saved goes by names, what a file of one process holds by torch's numbers.
+        is_by_name = any(isinstance(name, str) for group in state["param_groups"] for name in group["params"])
+        optimizer.load_state_dict(optimizer_state_from_names(module, optimizer, state) if is_by_name else dict(state))
 
     # --- the end ---
 
