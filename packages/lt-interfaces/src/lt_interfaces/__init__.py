@@ -23,7 +23,7 @@ from lt_interfaces.roles import (
 )
 from lt_interfaces.step_module import StepModule
 from lt_interfaces.strategy import Assembly, Capability, Strategy
-from lt_interfaces.trainer_view import RunControl, TrainerView
+from lt_interfaces.trainer_view import RunControl, TrainerView, TrialControl
 
 __all__ = [
     "HOOKS",
@@ -54,6 +54,7 @@ __all__ = [
     "SummaryRole",
     "TimerRole",
     "TrainerView",
+    "TrialControl",
     "TunerRole",
     "not_a_hook",
 ]

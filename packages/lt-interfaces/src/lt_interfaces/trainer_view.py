@@ -230,6 +230,10 @@ class RunControl(Protocol):
             step: the x-axis; ``None``: where training metrics stand now.
         """
 
+
+class TrialControl(Protocol):
+    """Asks a run to try something and go back: for callbacks that tune, average weights or undo a spike."""
+
     def trial_run(self, steps: int) -> AbstractContextManager[None]:
         """Return a context in which training may be tried for ``steps`` optimizer steps.
 

@@ -1,0 +1,1 @@
+"""Checkpoints: what a run writes, reads back, and where it finds it."""

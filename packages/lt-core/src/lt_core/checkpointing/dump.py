@@ -1,0 +1,96 @@
+"""What a checkpoint holds: the state of everything that a resumed run needs."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from lt_core.checkpointing.lightning_format import OWN_FORMAT, OWN_KEY, VERSION_KEY, WRITTEN_AS, loops_from
+from lt_core.run.fit_run import FitRun
+from lt_core.run.job import Job
+from lt_interfaces.plain_values import to_plain
+from lt_interfaces.progress import FitProgress
+from lt_interfaces.rng import capture_rng_state
+
+
+def checkpoint_of(job: Job, run: FitRun | None, *, weights_only: bool) -> dict[str, Any]:
+    """Return the checkpoint of a run as one dict. Collective, as sharded strategies gather their state.
+
+    Args:
+        job: the current entry point.
+        run: the fit, or ``None`` when nothing was fitted.
+        weights_only: leave out what only training needs.
+    """
+    strategy = job.runtime.strategy
+    progress = run.progress if run is not None else FitProgress()
+    checkpoint: dict[str, Any] = {
+        "epoch": progress.epochs_completed,
+        "global_step": progress.global_step,
+        VERSION_KEY: WRITTEN_AS,
+        "state_dict": strategy.module_state(job.model),
+        "loops": loops_from(progress),
+    }
+    if not weights_only:
+        checkpoint["callbacks"] = _callback_states(job)
+        checkpoint |= _training_state(job, run)
+    checkpoint |= _hyperparameters(job.module, "")
+    if job.datamodule is not None:
+        checkpoint |= _hyperparameters(job.datamodule, "datamodule_")
+        state = job.datamodule.state_dict()
+        if state:
+            checkpoint[type(job.datamodule).__qualname__] = to_plain(state, type(job.datamodule).__qualname__)
+    if not weights_only:
+        checkpoint[OWN_KEY] = _own_state(job, run)
+    job.hooks.notify("on_save_checkpoint", checkpoint)
+    return checkpoint
+
+
+def _callback_states(job: Job) -> dict[str, Any]:
+    """Return the state of every callback that has one, by its key."""
+    states = {callback.state_key: callback.state_dict() for callback in job.callbacks}
+    return {key: to_plain(state, f"callbacks.{key}") for key, state in states.items() if state}
+
+
+def _training_state(job: Job, run: FitRun | None) -> dict[str, Any]:
+    strategy, precision = job.runtime.strategy, job.runtime.precision
+    optimizers = run.optimization.optimizers if run is not None else []
+    state: dict[str, Any] = {
+        "optimizer_states": [strategy.optimizer_state(job.model, optimizer) for optimizer in optimizers],
+        "lr_schedulers": run.optimization.scheduler_states() if run is not None else [],
+    }
+    scaling = precision.state_dict()
+    if precision.checkpoint_key is not None and scaling:
+        state[precision.checkpoint_key] = scaling
+    return state
+
+
+def _hyperparameters(owner: Any, prefix: str) -> dict[str, Any]:
+    """Return the hyper-parameters of the module or datamodule under Lightning's keys."""
+    hparams = getattr(owner, "hparams", None)
+    if not hparams:
+        return {}
+    keys: dict[str, Any] = {}
+    if hasattr(owner, "_hparams_name"):
+        keys[f"{prefix}hparams_name"] = owner._hparams_name
+    plain = dict(hparams) if isinstance(hparams, Mapping) else hparams
+    keys[f"{prefix}hyper_parameters"] = to_plain(plain, f"{prefix}hyper_parameters")
+    return keys
+
+
+def _own_state(job: Job, run: FitRun | None) -> dict[str, Any]:
+    """Return what exact resume needs beyond Lightning's keys."""
+    state: dict[str, Any] = {
+        "format": OWN_FORMAT,
+        "versions": {"lt-core": version("lt-core"), "torch": str(torch.__version__)},
+        "rng": [capture_rng_state()],
+    }
+    if run is not None:
+        state |= {
+            "progress": run.progress.state_dict(),
+            "data": run.data.state_dict(),
+            "results": run.results.state_dict(),
+            "callback_metrics": {name: value.detach() for name, value in job.board.callback.items()},
+            "validation_batches": list(run.validation.run.logged_batches),
+        }
+    return state

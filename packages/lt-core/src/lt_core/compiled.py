@@ -1,0 +1,19 @@
+"""Modules that were handed to `torch.compile` before they came to the Trainer."""
+
+from typing import Any
+
+from torch import nn
+
+_COMPILED = ("forward", "training_step", "validation_step", "test_step", "predict_step")
+
+
+def unwrap_compiled(model: Any) -> Any:
+    """Return the user's module, with its steps compiled, from what `torch.compile` returned; others as they are."""
+    original = getattr(model, "_orig_mod", None)
+    if original is None or not isinstance(model, nn.Module):
+        return model
+    for name in _COMPILED:
+        method = getattr(original, name, None)
+        if method is not None:
+            setattr(original, name, model.dynamo_ctx(method))
+    return original

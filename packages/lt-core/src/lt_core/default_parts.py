@@ -1,0 +1,134 @@
+"""Default parts of a run: loggers, callbacks and a profiler found by name, used if installed."""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from lt_core.specs import TrainerSpecs
+from lt_interfaces import plugins
+from lt_interfaces.callback import Callback
+from lt_interfaces.errors import missing_package
+from lt_interfaces.logger import Logger
+from lt_interfaces.profiler import Profiler
+from lt_interfaces.rank_zero import rank_zero_info
+from lt_interfaces.roles import Role
+
+
+def make_callbacks(specs: TrainerSpecs) -> list[Any]:
+    """Return the user's callbacks and the defaults, in the order they're called.
+
+    Raises:
+        MissingPackageError: when a default was asked for explicitly and isn't installed; gives the install line.
+    """
+    callbacks: list[Any] = list(specs.callbacks)
+    _add(callbacks, "model_checkpoint", Role.CHECKPOINT, "enable_checkpointing", specs.saving.enable_checkpointing)
+    if specs.limits.max_time is not None:
+        _add_timer(callbacks, specs.limits.max_time)
+    _add(callbacks, "progress_bar", Role.PROGRESS, "enable_progress_bar", specs.logging.enable_progress_bar)
+    _add(callbacks, "model_summary", Role.SUMMARY, "enable_model_summary", specs.logging.enable_model_summary)
+    return ordered(callbacks)
+
+
+def ordered(callbacks: Iterable[Any]) -> list[Any]:
+    """Return callbacks as they're called: tuners first, checkpoints last, others as given."""
+    place = {Role.TUNER: 0, Role.CHECKPOINT: 2}
+    return sorted(callbacks, key=lambda callback: place.get(getattr(callback, "role", None), 1))
+
+
+def merge_module_callbacks(callbacks: Sequence[Any], returned: Any) -> list[Any]:
+    """Return the callbacks with those that ``configure_callbacks`` returned; one replaces those of its kind.
+
+    A callback of the module replaces the Trainer's whose class is the same or a base of it.
+    """
+    own = [returned] if isinstance(returned, Callback) else list(returned or ())
+    kept = [callback for callback in callbacks if not any(_replaces(mine, callback) for mine in own)]
+    replaced = [type(callback).__name__ for callback in callbacks if callback not in kept]
+    if replaced:
+        rank_zero_info(f"`configure_callbacks` of the module replaces these callbacks of the Trainer: {replaced}.")
+    return ordered([*kept, *own])
+
+
+def check_state_keys(callbacks: Iterable[Any]) -> None:
+    """Refuse two callbacks with state under one key: one's state would be lost.
+
+    Raises:
+        RuntimeError: naming the key.
+    """
+    seen: set[str] = set()
+    for callback in callbacks:
+        if type(callback).state_dict is Callback.state_dict:
+            continue
+        if callback.state_key in seen:
+            message = (
+                f"Two callbacks store their state under the key {callback.state_key!r}, so one would be lost. Override"
+                " `state_key` in one of them."
+            )
+            raise RuntimeError(message)
+        seen.add(callback.state_key)
+
+
+def make_loggers(specs: TrainerSpecs) -> list[Logger]:
+    """Return the loggers asked for; ``logger=None`` takes TensorBoard or CSV if installed.
+
+    Raises:
+        MissingPackageError: when a logger was asked for explicitly and isn't installed; gives the install line.
+    """
+    asked = specs.logging.logger
+    if asked is None or asked is True:
+        return _default_loggers(specs.saving.default_root_dir, required=asked is True)
+    if asked is False:
+        return []
+    return [_named_logger(one, specs.saving.default_root_dir) if isinstance(one, str) else one for one in asked]
+
+
+def make_profiler(specs: TrainerSpecs) -> Profiler | None:
+    """Return the profiler asked for.
+
+    Raises:
+        ValueError: when it isn't installed; gives the install line.
+    """
+    asked = specs.logging.profiler
+    if not isinstance(asked, str):
+        return asked
+    profiler: Profiler = plugins.resolve("profilers", asked)()
+    return profiler
+
+
+def _add(callbacks: list[Any], name: str, role: Role, argument: str, wanted: bool | None) -> None:
+    """Add a default callback unless one of its role is there, it's switched off, or it isn't installed."""
+    if wanted is False or any(getattr(callback, "role", None) is role for callback in callbacks):
+        return
+    if plugins.is_installed("callbacks", name):
+        callbacks.append(plugins.resolve("callbacks", name)())
+    elif wanted:
+        missing = missing_package("lt-callbacks", f"`{argument}=True`", "lt-callbacks")
+        raise missing
+
+
+def _add_timer(callbacks: list[Any], duration: timedelta) -> None:
+    if any(getattr(callback, "role", None) is Role.TIMER for callback in callbacks):
+        rank_zero_info("`max_time` is ignored, as there's a Timer among the callbacks.")
+        return
+    if not plugins.is_installed("callbacks", "timer"):
+        missing = missing_package("lt-callbacks", "`max_time`", "lt-callbacks")
+        raise missing
+    callbacks.append(plugins.resolve("callbacks", "timer")(duration=duration))
+
+
+def _default_loggers(root: str, *, required: bool) -> list[Logger]:
+    for name in ("tensorboard", "csv"):
+        if plugins.is_installed("loggers", name):
+            return [_named_logger(name, root)]
+    if required:
+        missing = missing_package("lt-loggers", "`logger=True`", "lt-loggers")
+        raise missing
+    return []
+
+
+def _named_logger(name: str, root: str) -> Logger:
+    logger: Logger = plugins.resolve("loggers", name)(save_dir=root, version=None)
+    return logger
+
+
+def _replaces(mine: Any, theirs: Any) -> bool:
+    return issubclass(type(mine), type(theirs))

@@ -1,0 +1,157 @@
+"""An entry point from its first line to its last: prologue, the stage itself, epilogue, and what a failure does."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from lt_core.checkpointing.restore import read, restore_modules
+from lt_core.run.job import Job
+from lt_core.torch_flags import torch_flags
+from lt_fabric.runtime import set_up_process, tear_down_process
+from lt_interfaces.plain_values import to_plain
+from lt_interfaces.rank_zero import rank_zero_info
+from lt_interfaces.roles import Role
+from lt_interfaces.states import TrainerFn, TrainerStatus
+
+Result = TypeVar("Result")
+
+
+def run_guarded(job: Job, body: Callable[..., Result], *args: Any) -> Result:
+    """Run an entry point in every process of the job; whatever happens, everybody hears of the end.
+
+    Raises:
+        SystemExit: with code 1 after a KeyboardInterrupt.
+    """
+    job.state.status = TrainerStatus.RUNNING
+    try:
+        with torch_flags(job.specs.optimization):
+            result = job.runtime.launch(body, *args)
+    except BaseException as exception:
+        _interrupt(job, exception)
+        if isinstance(exception, KeyboardInterrupt):
+            rank_zero_info("Interrupted from the keyboard; everything was shut down.")
+            sys.exit(1)
+        raise
+    job.state.status = TrainerStatus.FINISHED
+    job.state.stage = None
+    return result
+
+
+def prepare(job: Job) -> dict[str, Any] | None:
+    """Set up this process, the data and the module; return the checkpoint whose weights were restored, if any."""
+    runtime = job.runtime
+    set_up_process(runtime)
+    if job.profiler is not None:
+        local_rank = runtime.strategy.local_rank if runtime.strategy.world_size > 1 else None
+        job.profiler.setup(job.fn.value, local_rank, _log_dir(job))
+    _prepare_data(job)
+    runtime.strategy.barrier("before setup")
+    job.hooks.notify("setup", job.fn.value)
+    runtime.strategy.barrier("after setup")
+    with runtime.strategy.init_context(), runtime.precision.module_init_context():
+        job.module.configure_model()
+    if job.ckpt_path is None:
+        return None
+    checkpoint = read(job, job.ckpt_path)
+    restore_modules(job, checkpoint)
+    return checkpoint
+
+
+def log_hyperparameters(job: Job) -> None:
+    """Tell the loggers of the hyper-parameters and the module.
+
+    Raises:
+        RuntimeError: when the module and the datamodule give different values to one name.
+    """
+    if not job.loggers or not job.specs.logging.enable_autolog_hparams:
+        return
+    hparams = _merged_hyperparameters(job)
+    for logger in job.loggers:
+        if hparams:
+            logger.log_hyperparams(hparams)
+        logger.log_graph(job.module)
+        logger.save()
+
+
+def check_hyperparameters(job: Job) -> None:
+    """Refuse hyper-parameters that a checkpoint couldn't hold, before the first step is taken."""
+    if any(getattr(callback, "role", None) is Role.CHECKPOINT for callback in job.callbacks):
+        for owner in (job.module, job.datamodule):
+            hparams = getattr(owner, "hparams", None)
+            if isinstance(hparams, dict):
+                to_plain(dict(hparams), "hyper_parameters")
+
+
+def finish(job: Job) -> None:
+    """End a stage that went well: hooks hear of it while the module still stands on its device."""
+    job.recorder.results = None
+    if job.fn is TrainerFn.FITTING:
+        job.hooks.notify("on_fit_end")
+    job.hooks.notify("teardown", job.fn.value)
+    for logger in job.loggers:
+        logger.finalize("success")
+    _close(job)
+
+
+def _interrupt(job: Job, exception: BaseException) -> None:
+    """End a stage that failed: hooks, loggers and the process, whatever else goes wrong on the way."""
+    job.state.status = TrainerStatus.INTERRUPTED
+    job.recorder.hook = None
+    endings: list[Callable[[], Any]] = [
+        lambda: job.hooks.notify("on_exception", exception),
+        *((lambda logger=logger: logger.finalize("failed")) for logger in job.loggers),
+        lambda: job.hooks.notify("teardown", job.fn.value),
+        lambda: _close(job),
+    ]
+    for ending in endings:
+        try:
+            ending()
+        except Exception as further:  # the first failure is the one to show; others are told beside it
+            exception.add_note(f"While shutting down, also: {type(further).__name__}: {further}")
+    job.recorder.results = None
+    job.state.stage = None
+
+
+def _close(job: Job) -> None:
+    if job.profiler is not None:
+        job.profiler.describe()
+        job.profiler.teardown(job.fn.value)
+    tear_down_process(job.runtime)
+
+
+def _prepare_data(job: Job) -> None:
+    """Let the datamodule and the module prepare data: once per node, or once per job, while others wait."""
+    strategy = job.runtime.strategy
+    owner = job.datamodule if job.datamodule is not None else job.module
+    per_node = getattr(owner, "prepare_data_per_node", True)
+    if strategy.local_rank == 0 if per_node else strategy.is_global_zero:
+        job.hooks.notify("prepare_data")
+
+
+def _log_dir(job: Job) -> str | None:
+    folders = (logger.log_dir or logger.save_dir for logger in job.loggers)
+    return next((folder for folder in folders if folder), job.specs.saving.default_root_dir)
+
+
+def _merged_hyperparameters(job: Job) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for owner in (job.module, job.datamodule):
+        if not getattr(owner, "_log_hyperparams", False):
+            continue
+        own = {name: value for name, value in dict(owner.hparams_initial).items() if name != "_class_path"}
+        differing = [name for name in own.keys() & merged.keys() if not _equal(own[name], merged[name])]
+        if differing:
+            message = (
+                f"The module and the datamodule give different values to the hyper-parameters {sorted(differing)}. Rename"
+                " one of each, or call `save_hyperparameters(logger=False)` in one of the two."
+            )
+            raise RuntimeError(message)
+        merged |= own
+    return merged
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except (RuntimeError, TypeError, ValueError):  # tensors and arrays compare element by element
+        return one is other

@@ -1,0 +1,28 @@
+"""How many optimizer steps a fit will take, for schedules that must know."""
+
+from math import ceil, inf
+
+from lt_core.run.fit_run import FitRun
+from lt_interfaces.errors import MisconfigurationException
+
+
+def estimated_stepping_batches(run: FitRun) -> int | float:
+    """Return the optimizer steps that fitting will take in all; infinite when nobody knows. Loads the training data.
+
+    Raises:
+        MisconfigurationException: when the accumulation changes during the run, so nobody can know.
+    """
+    limits = run.job.limits
+    max_steps = inf if limits.max_steps == -1 else limits.max_steps
+    if limits.max_epochs == -1:
+        return max_steps
+    if not run.data.loaders.is_loaded:
+        run.data.loaders.load(run.job.runtime.strategy, run.progress.epochs_completed)
+    batches = run.data.num_batches
+    if batches == inf:
+        return max_steps
+    if run.optimization.accumulation < 1:
+        message = "`estimated_stepping_batches` needs a fixed number of micro-batches per step."
+        raise MisconfigurationException(message)
+    steps = ceil(batches / run.optimization.accumulation) * max(limits.max_epochs, 1)
+    return min(steps, max_steps)

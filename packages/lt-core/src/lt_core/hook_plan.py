@@ -1,0 +1,182 @@
+"""The hook plan: who really hears each hook of the table, resolved once per stage."""
+
+from collections.abc import Callable, Iterable, Sequence
+from inspect import signature
+from typing import Any, Protocol
+
+from lt_interfaces.errors import MisconfigurationException
+from lt_interfaces.hooks import BY_NAME, HOOKS, RETIRED, Hearer, Hook, Kind
+from lt_interfaces.roles import Role
+from lt_interfaces.spelling import edit_distance
+
+Hear = Callable[..., Any]
+
+
+class HookClock(Protocol):
+    """Knows which hook runs now; `log` asks it for its rules."""
+
+    hook: str | None
+
+
+class HookPlan:
+    """Tells hearers of a moment. A hook that nobody overrides costs one empty loop.
+
+    It's resolved when a run starts, and again when the list of callbacks changes.
+    """
+
+    def __init__(self, clock: HookClock) -> None:
+        self._clock = clock
+        self._hearers: dict[str, tuple[Hear, ...]] = {hook.name: () for hook in HOOKS}
+
+    def resolve(self, trainer: Any, callbacks: Iterable[Any], module: Any, datamodule: Any | None) -> None:
+        """Find out who hears what; called before a stage and when callbacks change."""
+        callbacks = list(callbacks)
+        for hook in HOOKS:
+            if hook.kind is Kind.EVENT:
+                hearers = _hearers_of(hook, trainer, callbacks, module, datamodule)
+                self._hearers[hook.name] = tuple(self._within(hook.name, hear, mute) for hear, mute in hearers)
+
+    def notify(self, name: str, *args: Any) -> Any:
+        """Tell everybody who hears the hook, in the table's order; return what the module answered, if it's last."""
+        answer = None
+        for hear in self._hearers[name]:
+            answer = hear(*args)
+        return answer
+
+    def is_heard(self, name: str) -> bool:
+        """Say whether anybody hears the hook."""
+        return bool(self._hearers[name])
+
+    def _within(self, name: str, hear: Hear, mute: bool) -> Hear:
+        """Wrap a hearer so that the clock shows the hook while it runs, also when it raises."""
+        clock = self._clock
+
+        def heard(*args: Any) -> Any:
+            outer = clock.hook
+            clock.hook = name
+            try:
+                answer = hear(*args)
+            finally:
+                clock.hook = outer
+            return None if mute else answer
+
+        return heard
+
+
+def overrides(owner: Any, name: str) -> bool:
+    """Say whether an object's class (or the object itself) brings its own method for a hook.
+
+    The users' base classes mark their defaults by living in an lt package; a method of an object that has no such
+    base counts as its own.
+    """
+    if name in vars(owner):
+        return True
+    found = getattr(type(owner), name, None)
+    if found is None:
+        return hasattr(owner, name)
+    return not getattr(found, "__module__", "").startswith(
+        ("lt_core.module", "lt_interfaces.", "lt_datamodules.datamodule")
+    )
+
+
+def _hearers_of(
+    hook: Hook, trainer: Any, callbacks: Sequence[Any], module: Any, datamodule: Any | None
+) -> list[tuple[Hear, bool]]:
+    """Return the bound methods that hear a hook, each with whether its answer is dropped."""
+    monitors = [callback for callback in callbacks if _is_monitor(callback)] if Hearer.MONITOR in hook.heard_by else []
+    groups: dict[Hearer, list[Any]] = {
+        Hearer.CALLBACK: [callback for callback in callbacks if callback not in monitors],
+        Hearer.MONITOR: monitors,
+        Hearer.MODULE: [module],
+        Hearer.DATAMODULE: [] if datamodule is None else [datamodule],
+    }
+    found: list[tuple[Hear, bool]] = []
+    for hearer in hook.heard_by:
+        if (hook.name, hearer) in _CALLED_APART:
+            continue
+        is_callback = hearer in (Hearer.CALLBACK, Hearer.MONITOR)
+        for owner in groups[hearer]:
+            if _hears(owner, hook.name):
+                method = getattr(owner, hook.name)
+                found.append((_leading(method, trainer, module) if is_callback else method, is_callback))
+    return found
+
+
+def _hears(owner: Any, name: str) -> bool:
+    """Say whether the loop must call this hook of this object."""
+    return (name in _ALWAYS_CALLED and hasattr(owner, name)) or overrides(owner, name)
+
+
+_CALLED_APART = frozenset({("on_load_checkpoint", Hearer.MODULE)})
+"""Hooks that a hearer gets at a moment of its own: the module sees a checkpoint before its weights are loaded."""
+
+_ALWAYS_CALLED = frozenset({"on_validation_model_zero_grad"})
+"""Module hooks whose default does something."""
+
+
+def _is_monitor(callback: Any) -> bool:
+    return getattr(callback, "role", None) in (Role.CHECKPOINT, Role.STOP)
+
+
+def _leading(method: Hear, trainer: Any, module: Any) -> Hear:
+    """Return a callback's method with the arguments that all its hooks begin with."""
+
+    def hear(*args: Any) -> Any:
+        return method(trainer, module, *args)
+
+    return hear
+
+
+def check_hook_names(owner: Any, hearer: Hearer) -> None:
+    """Refuse ``on_*`` methods that look like a misspelt hook, and hooks that were retired.
+
+    Raises:
+        MisconfigurationException: naming the method, the class and the right name; `not_a_hook` opts out.
+        NotImplementedError: for a retired hook, naming its replacement.
+    """
+    known = [hook.name for hook in HOOKS if hearer in hook.heard_by or _also_monitor(hook, hearer)]
+    for name in _own_methods(type(owner)):
+        if name in RETIRED and name not in BY_NAME:
+            message = (
+                f"`{type(owner).__name__}.{name}` is never called: the hook was retired. Use `{RETIRED[name]}` instead."
+            )
+            raise NotImplementedError(message)
+        if not name.startswith("on_") or name in BY_NAME or hasattr(getattr(type(owner), name), "__not_a_hook__"):
+            continue
+        close = [hook for hook in known if edit_distance(name, hook) <= 2]
+        if close:
+            message = (
+                f"`{type(owner).__name__}.{name}` isn't a hook, so it would never be called. Did you mean `{close[0]}`?"
+                " If it's a method of your own, mark it with `@not_a_hook` (from lt_interfaces) or rename it."
+            )
+            raise MisconfigurationException(message)
+
+
+def _also_monitor(hook: Hook, hearer: Hearer) -> bool:
+    return hearer is Hearer.CALLBACK and Hearer.MONITOR in hook.heard_by
+
+
+def _own_methods(cls: type) -> list[str]:
+    """Return the callable attributes that a class and its bases outside torch and lt define."""
+    names: list[str] = []
+    for base in cls.__mro__:
+        if base.__module__.split(".")[0] in ("builtins", "torch", "lt_interfaces", "lt_core", "lt_datamodules"):
+            continue
+        names.extend(name for name, value in vars(base).items() if callable(value) and not name.startswith("__"))
+    return names
+
+
+def takes_argument(function: Hear, name: str, position: int) -> bool:
+    """Say whether a function has an argument of this name or at least this many positional ones.
+
+    Args:
+        function: a bound method.
+        name: the argument's name.
+        position: its place, from 0, when it's passed by position.
+    """
+    parameters = signature(function).parameters
+    if name in parameters:
+        return True
+    kinds = [parameter.kind for parameter in parameters.values()]
+    positional = sum(kind.name in ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD") for kind in kinds)
+    return positional > position or any(kind.name == "VAR_POSITIONAL" for kind in kinds)

@@ -1,0 +1,1 @@
+"""The logging pipeline: from `self.log` to the loggers, with one host sync per flush."""

@@ -1,0 +1,148 @@
+"""The recorder: takes what `self.log` is given and knows which hook runs."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from lt_core.logging.rules import slot_rule
+from lt_core.logging.slots import LogOptions, MetricSlot, Slot, ValueSlot
+from lt_core.logging.values import is_metric
+from lt_fabric.data import extract_batch_size
+from lt_interfaces.errors import MisconfigurationException
+from lt_interfaces.rank_zero import rank_zero_warn
+
+SlotKey = tuple[str, str, int | None]
+
+
+class Results:
+    """The slots of one stage, by hook, name and loader."""
+
+    def __init__(self, *, is_evaluation: bool) -> None:
+        self.is_evaluation = is_evaluation
+        """Whether they're of validate or test: there, step values go to the loggers only."""
+        self.logs_steps = False
+        """Whether any slot is logged per step."""
+        self.slots: dict[SlotKey, Slot] = {}
+        self.epoch_ended = False
+        """Whether all batches of the epoch are done, so that its values are final but for what hooks add."""
+        self._pending: dict[SlotKey, Mapping[str, Any]] = {}
+
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(self.slots.values())
+
+    def add(self, key: SlotKey, slot: Slot) -> None:
+        """Keep a new slot; one that a checkpoint knows goes on where it stood."""
+        self.slots[key] = slot
+        self.logs_steps = self.logs_steps or slot.rule.on_step
+        if key in self._pending:
+            slot.load_state_dict(self._pending.pop(key))
+
+    def reset(self) -> None:
+        """Forget the epoch's values; the slots stay."""
+        self.epoch_ended = False
+        for slot in self.slots.values():
+            slot.reset()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of every slot that holds something."""
+        return {
+            "slots": [
+                {"hook": hook, "name": name, "dataloader_idx": idx, "state": slot.state_dict()}
+                for (hook, name, idx), slot in self.slots.items()
+                if not slot.is_empty or slot.fresh
+            ]
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` returned; a slot gets its part when its name is logged for the first time."""
+        self._pending = {
+            (entry["hook"], entry["name"], entry["dataloader_idx"]): entry["state"] for entry in state["slots"]
+        }
+        for key, slot in self.slots.items():
+            if key in self._pending:
+                slot.load_state_dict(self._pending.pop(key))
+
+
+class Recorder:
+    """Routes each logged value to its slot. The first call of a name in a hook is checked; the others are quick."""
+
+    def __init__(self) -> None:
+        self.hook: str | None = None
+        """The hook that runs now; set by the hook plan and the loops."""
+        self.results: Results | None = None
+        """Where values go; ``None`` where nothing may be logged."""
+        self.dataloader_idx: int | None = None
+        """Which of several loaders is being evaluated."""
+        self._batch: Any = None
+        self._batch_size: int | None = 1
+
+    def start_batch(self, batch: Any) -> None:
+        """Note the batch whose size weighs what's logged from now on."""
+        self._batch = batch
+        self._batch_size = None
+
+    def end_batches(self) -> None:
+        """Note that no batch is being worked on."""
+        self._batch = None
+        self._batch_size = 1
+
+    def log(self, module: nn.Module, name: str, value: Any, batch_size: int | None, options: LogOptions) -> None:
+        """Take one value.
+
+        Raises:
+            MisconfigurationException: as `slot_rule`, or for the same name with other arguments.
+            ValueError: for what isn't one number.
+        """
+        results = self.results
+        if results is None:
+            message = f"`self.log` can't be used in `{self.hook}`: nothing is logged in this stage."
+            raise MisconfigurationException(message)
+        key = (self.hook or "", name, self.dataloader_idx)
+        slot = results.slots.get(key)
+        if slot is None:
+            slot = self._new_slot(module, name, value, options)
+            results.add(key, slot)
+        elif slot.options != options:
+            message = (
+                f"`self.log({name!r}, ...)` was called twice in `{self.hook}` with different arguments:"
+                f" {slot.options} and {options}. Use the same ones, or two names."
+            )
+            raise MisconfigurationException(message)
+        slot.update(value, batch_size if batch_size is not None else self._inferred_batch_size(slot))
+
+    def _new_slot(self, module: nn.Module, name: str, value: Any, options: LogOptions) -> Slot:
+        rule = slot_rule(self.hook, name, options, self.dataloader_idx)
+        if not is_metric(value):
+            return ValueSlot(rule, options)
+        _check_is_attribute(module, name, value, options.metric_attribute)
+        return MetricSlot(rule, options, value)
+
+    def _inferred_batch_size(self, slot: Slot) -> int:
+        """Return the size of the current batch where a weighted mean needs it, else 1."""
+        if not slot.rule.on_epoch or slot.rule.reduction != "mean" or isinstance(slot, MetricSlot):
+            return 1
+        if self._batch_size is None:
+            self._batch_size = extract_batch_size(self._batch)
+        return self._batch_size
+
+
+def _check_is_attribute(module: nn.Module, name: str, metric: Any, attribute: str | None) -> None:
+    """Refuse a metric that isn't reachable from the module: it would be neither moved nor saved."""
+    if attribute is not None:
+        if any(attribute == path for path, _ in module.named_modules()) or hasattr(module, attribute):
+            return
+        message = f"`self.log({name!r}, ..., metric_attribute={attribute!r})`: the module has no such attribute."
+        raise MisconfigurationException(message)
+    if any(metric is child for child in module.modules()) or any(metric is value for value in vars(module).values()):
+        return
+    message = (
+        f"`self.log({name!r}, metric)`: the metric ({type(metric).__name__}) must be an attribute of the module, so that"
+        " it's moved to its device and reset at the end of the epoch."
+    )
+    raise MisconfigurationException(message)
+
+
+def warn_not_recording(name: str) -> None:
+    """Say that a value logged without a running Trainer goes nowhere."""
+    rank_zero_warn(f"`self.log({name!r}, ...)` was called without a running Trainer; the value goes nowhere.")

@@ -1,0 +1,110 @@
+"""One collective per flush: every rank's values, reduced locally in rank order.
+
+The buffer has a fixed size, so that ranks which logged different names meet in the same collective and can say so
+instead of hanging. Layout, in float64: count of names, hash of the names, then value and weight of each.
+"""
+
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from lt_core.logging.slots import Reduction
+from lt_core.logging.values import Number, to_host
+
+CAPACITY = 128
+"""Names per round; more take another round."""
+
+
+class Entry(NamedTuple):
+    """One value on its way to the loggers."""
+
+    name: str
+    value: Tensor | Number
+    weight: float
+    reduction: Reduction
+
+
+class Ranks(Protocol):
+    """What the reduction needs of a strategy."""
+
+    @property
+    def world_size(self) -> int:
+        """Processes of the job."""
+
+    @property
+    def root_device(self) -> torch.device:
+        """Device of this process."""
+
+    def all_gather(self, tensor: Tensor, *, group: Any = None, sync_grads: bool = False) -> Tensor:
+        """Return the tensors of all ranks, stacked."""
+
+    def broadcast(self, obj: Any, src: int = 0) -> Any:
+        """Return the object of one rank."""
+
+
+def reduce_over_ranks(entries: Sequence[Entry], ranks: Ranks) -> dict[str, Number]:
+    """Return every entry's value over all ranks as a Python number. Collective with several ranks.
+
+    Raises:
+        RuntimeError: on every rank, when ranks logged different names; names them and the ranks.
+    """
+    if ranks.world_size == 1:
+        return to_host({entry.name: entry.value for entry in entries})
+    names = [entry.name for entry in entries]
+    rows: list[Tensor] = []
+    for start in range(0, max(1, len(entries)), CAPACITY):
+        buffer = _packed(entries[start : start + CAPACITY], names).to(ranks.root_device)
+        gathered = ranks.all_gather(buffer).cpu()
+        if not bool((gathered[:, :2] == gathered[0, :2]).all()):
+            _raise_for_names(names, ranks)
+        rows.append(gathered[:, 2:].reshape(ranks.world_size, CAPACITY, 2))
+    table = torch.cat(rows, dim=1)
+    return {entry.name: _reduced(entry.reduction, table[:, idx]) for idx, entry in enumerate(entries)}
+
+
+def _packed(entries: Sequence[Entry], names: Sequence[str]) -> Tensor:
+    """Return the buffer of one round."""
+    numbers = to_host({str(idx): entry.value for idx, entry in enumerate(entries)})
+    flat = [float(len(names)), _names_hash(names)]
+    for idx, entry in enumerate(entries):
+        flat += [float(numbers[str(idx)]), entry.weight]
+    buffer = torch.zeros(2 + 2 * CAPACITY, dtype=torch.float64)
+    buffer[: len(flat)] = torch.tensor(flat, dtype=torch.float64)
+    return buffer
+
+
+def _names_hash(names: Sequence[str]) -> float:
+    """Return a hash that a float64 holds exactly (52 bits)."""
+    digest = blake2b("\n".join(names).encode(), digest_size=8).digest()
+    return float(int.from_bytes(digest, "big") >> 12)
+
+
+_REDUCE: dict[Reduction, Callable[[Tensor, Tensor], Tensor]] = {
+    "mean": lambda values, weights: (values * weights).sum() / weights.sum(),
+    "sum": lambda values, weights: values.sum(),
+    "min": lambda values, weights: values.min(),
+    "max": lambda values, weights: values.max(),
+}
+
+
+def _reduced(reduction: Reduction, rows: Tensor) -> float:
+    """Reduce one name's rows (rank, (value, weight))."""
+    return float(_REDUCE[reduction](rows[:, 0], rows[:, 1]))
+
+
+def _raise_for_names(names: Sequence[str], ranks: Ranks) -> None:
+    """Say which ranks logged what others didn't. Every rank comes here, as every rank saw the headers."""
+    by_rank = [set(ranks.broadcast(list(names), src=rank)) for rank in range(ranks.world_size)]
+    everywhere = set.intersection(*by_rank)
+    differing = sorted(set.union(*by_rank) - everywhere)
+    lines = [f"`{name}` only on ranks {[r for r, own in enumerate(by_rank) if name in own]}" for name in differing]
+    message = (
+        "Ranks logged different names: "
+        + ("; ".join(lines) or "the same names in different orders")
+        + ". Log a name on"
+        " every rank in the same order, or with `rank_zero_only=True`."
+    )
+    raise RuntimeError(message)

@@ -1,0 +1,224 @@
+"""Slots: where the values of one logged name accumulate between flushes, on their device."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from lt_core.logging.values import Number, scalar
+
+Reduction = Literal["mean", "sum", "min", "max"]
+
+
+class LogOptions(NamedTuple):
+    """The arguments of one `self.log` call except name, value and batch size; compared to find misuse."""
+
+    prog_bar: bool
+    logger: bool | None
+    on_step: bool | None
+    on_epoch: bool | None
+    reduce_fx: Any
+    enable_graph: bool
+    sync_dist: bool
+    sync_dist_group: Any
+    add_dataloader_idx: bool
+    metric_attribute: str | None
+    rank_zero_only: bool
+
+
+@dataclass(frozen=True)
+class SlotNames:
+    """The names under which one slot's values appear."""
+
+    plain: str
+    step: str
+    epoch: str
+
+
+@dataclass(frozen=True)
+class SlotRule:
+    """How a slot's values are used; resolved once, at the first call."""
+
+    names: SlotNames
+    on_step: bool
+    on_epoch: bool
+    reduction: Reduction
+    prog_bar: bool
+    logger: bool
+    rank_zero_only: bool
+    dataloader_idx: int | None
+
+
+class Slot(Protocol):
+    """What the flush needs of a slot."""
+
+    rule: SlotRule
+    options: LogOptions
+    fresh: bool
+    """Whether it was updated since the last step flush."""
+
+    def update(self, value: Any, batch_size: int) -> None:
+        """Take one logged value."""
+
+    def step_value(self) -> Tensor | Number:
+        """Return the latest value."""
+
+    def epoch_value(self) -> tuple[Tensor | Number, float]:
+        """Return the epoch's value so far and its weight."""
+
+    def reset(self) -> None:
+        """Forget the epoch."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was logged since the last `reset`."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to go on with the epoch."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` returned."""
+
+
+class ValueSlot:
+    """Accumulates numbers and tensors; a mean is weighted by batch size."""
+
+    __slots__ = ("_enable_graph", "_latest", "_name", "_reduction", "_total", "_weight", "fresh", "options", "rule")
+
+    def __init__(self, rule: SlotRule, options: LogOptions) -> None:
+        self.rule: Final = rule
+        self.options: Final = options
+        self.fresh = False
+        self._name = rule.names.plain
+        self._reduction = rule.reduction
+        self._enable_graph = options.enable_graph
+        self._latest: Tensor | Number = 0.0
+        self._total: Tensor | Number | None = None
+        self._weight = 0
+
+    def update(self, value: Any, batch_size: int) -> None:
+        """Take one logged value; no host sync."""
+        number = scalar(self._name, value, enable_graph=self._enable_graph)
+        self.fresh = True
+        if self.rule.on_epoch:
+            self._accumulate(number, batch_size)
+        # A copy: the caller may go on to change the tensor in place before the flush reads it.
+        self._latest = number.clone() if isinstance(number, Tensor) and self.rule.on_step else number
+
+    def _accumulate(self, number: Tensor | Number, batch_size: int) -> None:
+        if self._total is None:
+            self._total = number * batch_size if self._reduction == "mean" else _copy(number)
+        elif self._reduction == "mean":
+            self._total = _plus(self._total, number, batch_size, self._enable_graph)
+        elif self._reduction == "sum":
+            self._total = _plus(self._total, number, 1, self._enable_graph)
+        else:
+            self._total = _extreme(self._reduction, self._total, number)
+        self._weight += batch_size
+
+    def step_value(self) -> Tensor | Number:
+        """Return the latest value."""
+        return self._latest
+
+    def epoch_value(self) -> tuple[Tensor | Number, float]:
+        """Return the epoch's value so far and its weight in batch sizes."""
+        if self._total is None:
+            return self._latest, 0.0
+        value = self._total / self._weight if self._reduction == "mean" else self._total
+        return value, float(self._weight)
+
+    def reset(self) -> None:
+        """Forget the epoch."""
+        self._total = None
+        self._weight = 0
+        self.fresh = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was logged for the epoch since the last `reset`."""
+        return self._total is None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the epoch's sum and weight and the latest value."""
+        return {"total": self._total, "weight": self._weight, "latest": self._latest, "fresh": self.fresh}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` returned."""
+        self._total = state["total"]
+        self._weight = state["weight"]
+        self._latest = state["latest"]
+        self.fresh = state["fresh"]
+
+
+class MetricSlot:
+    """Refers to a metric object, which accumulates by itself."""
+
+    __slots__ = ("_metric", "_touched", "fresh", "options", "rule")
+
+    def __init__(self, rule: SlotRule, options: LogOptions, metric: Any) -> None:
+        self.rule: Final = rule
+        self.options: Final = options
+        self.fresh = False
+        self._metric = metric
+        self._touched = False
+
+    def update(self, value: Any, batch_size: int) -> None:
+        """Note that the metric was logged; its own ``forward`` has updated it."""
+        self._metric = value
+        self.fresh = True
+        self._touched = True
+
+    def step_value(self) -> Tensor | Number:
+        """Return what the metric's last ``forward`` gave, or computes now."""
+        cached = getattr(self._metric, "_forward_cache", None)
+        return scalar(self.rule.names.plain, self._metric.compute() if cached is None else cached, enable_graph=False)
+
+    def epoch_value(self) -> tuple[Tensor | Number, float]:
+        """Return what the metric computes; it synchronises ranks by itself."""
+        return scalar(self.rule.names.plain, self._metric.compute(), enable_graph=False), 1.0
+
+    def reset(self) -> None:
+        """Reset the metric, if it was logged."""
+        if self._touched:
+            self._metric.reset()
+        self._touched = False
+        self.fresh = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the metric wasn't logged since the last `reset`."""
+        return not self._touched
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return whether the metric was logged; its sums are in the module's or its own state."""
+        return {"touched": self._touched, "fresh": self.fresh}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` returned."""
+        self._touched = state["touched"]
+        self.fresh = state["fresh"]
+
+
+def _copy(number: Tensor | Number) -> Tensor | Number:
+    return number.clone() if isinstance(number, Tensor) else number
+
+
+def _plus(total: Tensor | Number, number: Tensor | Number, factor: int, enable_graph: bool) -> Tensor | Number:
+    """Return the sum; in place where the total is a tensor of our own."""
+    if not isinstance(total, Tensor) or enable_graph:
+        return total + number * factor
+    if isinstance(number, Tensor):
+        # A total made in inference mode can't be changed in place outside of it, and the other way round.
+        if total.is_inference() == number.is_inference():
+            return total.add_(number, alpha=factor)
+        return total + number * factor
+    return total + number * factor
+
+
+def _extreme(reduction: Reduction, total: Tensor | Number, number: Tensor | Number) -> Tensor | Number:
+    if isinstance(total, Tensor) or isinstance(number, Tensor):
+        pair = torch.as_tensor(total), torch.as_tensor(number)
+        return torch.minimum(*pair) if reduction == "min" else torch.maximum(*pair)
+    return min(total, number) if reduction == "min" else max(total, number)

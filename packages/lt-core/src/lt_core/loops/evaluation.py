@@ -1,0 +1,229 @@
+"""Evaluation: validate and test, alone or inside of fitting, and the sanity check."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import nn
+
+from lt_core.hook_plan import overrides, takes_argument
+from lt_core.logging.publication import by_loader, flush_epoch, flush_steps, send, to_loggers
+from lt_core.logging.recorder import Results
+from lt_core.loops.transfer import transfer_function
+from lt_core.run.fit_run import EvaluationRun, FitRun
+from lt_core.run.job import Job
+from lt_interfaces.progress import EvaluationProgress
+from lt_interfaces.rng import isolate_rng
+from lt_interfaces.states import RunningStage
+
+Step = Callable[..., Any]
+
+_NAMES = {RunningStage.TESTING: "test", RunningStage.PREDICTING: "predict"}
+
+
+def evaluate(run: EvaluationRun, stage: RunningStage, x_axis: int, epoch: int) -> list[dict[str, float]]:
+    """Evaluate on all loaders and return each one's epoch metrics.
+
+    Args:
+        run: the stage's loaders and results.
+        stage: sanity check, validate or test.
+        x_axis: where epoch values go in the loggers.
+        epoch: the current epoch, logged beside them.
+    """
+    job, name = run.job, hook_name(stage)
+    with entered_stage(job, stage, run.results), evaluation_mode(job, name):
+        job.hooks.notify(f"on_{name}_start")
+        job.hooks.notify(f"on_{name}_epoch_start")
+        _evaluate_batches(run, name)
+        run.results.epoch_ended = True
+        job.hooks.notify(f"on_{name}_epoch_end")
+        outputs = _publish_epoch(run, stage, x_axis, epoch)
+        job.hooks.notify(f"on_{name}_end")
+    return outputs
+
+
+def validate_while_fitting(run: FitRun) -> None:
+    """Validate in the middle of fitting, and leave everything else as it was."""
+    job, validation = run.job, run.validation.run
+    if validation.loaders.is_stale(run.progress.epochs_completed):
+        validation.loaders.load(job.runtime.strategy, run.progress.epochs_completed)
+    validation.loaders.set_epoch(run.progress.epochs_processed)
+    if run.optimization.window is None:
+        job.hooks.notify("on_validation_model_zero_grad")
+    with torch.no_grad():
+        evaluate(
+            validation, RunningStage.VALIDATING, run.progress.batches_that_stepped - 1, run.progress.epochs_completed
+        )
+    job.state.stage = RunningStage.TRAINING
+    job.recorder.results = run.results
+    run.validation.ended_at = monotonic()
+
+
+def sanity_check(run: FitRun) -> None:
+    """Try a few validation batches before training, so that a mistake there shows at once; leaves no trace."""
+    job, validation = run.job, run.validation.run
+    steps = job.specs.evaluation.num_sanity_val_steps
+    with isolate_rng(), torch.no_grad():
+        job.state.stage = RunningStage.SANITY_CHECKING
+        job.hooks.notify("on_sanity_check_start")
+        if not validation.loaders.is_loaded:
+            validation.loaders.load(job.runtime.strategy, run.progress.epochs_completed)
+        with limited(validation, steps):
+            evaluate(validation, RunningStage.SANITY_CHECKING, 0, 0)
+        job.hooks.notify("on_sanity_check_end")
+    new_evaluation(validation)
+    job.board.clear()
+    job.state.stage = None
+
+
+def hook_name(stage: RunningStage) -> str:
+    """Return what the hooks of a stage are called after: "validation", "test" or "predict"."""
+    return _NAMES.get(stage, "validation")
+
+
+@contextmanager
+def entered_stage(job: Job, stage: RunningStage, results: Results | None) -> Iterator[None]:
+    """Let the trainer's stage and the recorder point to this stage."""
+    job.state.stage = stage
+    recorder = job.recorder
+    recorder.results = results
+    recorder.end_batches()
+    try:
+        yield
+    finally:
+        recorder.dataloader_idx = None
+        recorder.end_batches()
+
+
+@contextmanager
+def evaluation_mode(job: Job, name: str) -> Iterator[None]:
+    """Switch the module to evaluation, and each submodule back to the mode it had.
+
+    Modules that override ``on_<stage>_model_eval`` or ``on_<stage>_model_train`` do it by themselves.
+    """
+    module = job.module
+    modes = {child: child.training for child in module.modules()}
+    if overrides(module, f"on_{name}_model_eval"):
+        job.hooks.notify(f"on_{name}_model_eval")
+    else:
+        module.eval()
+    try:
+        yield
+    finally:
+        if name != "predict" and overrides(module, f"on_{name}_model_train"):
+            job.hooks.notify(f"on_{name}_model_train")
+        else:
+            restore_modes(modes)
+
+
+def restore_modes(modes: dict[nn.Module, bool]) -> None:
+    """Give each submodule the mode it had, without touching its children."""
+    for child, training in modes.items():
+        child.training = training
+
+
+def gradient_mode(job: Job) -> AbstractContextManager[Any]:
+    """Return the context of an evaluation outside of fitting: inference mode where it's wanted and works."""
+    return torch.inference_mode() if job.specs.evaluation.inference_mode else torch.no_grad()
+
+
+@contextmanager
+def limited(run: EvaluationRun, most: int | float) -> Iterator[None]:
+    """Let each loader give at most so many batches."""
+    loaders = run.loaders
+    assert loaders.combined is not None  # loaded before
+    counts = loaders.counts
+    loaders.counts = [min(count, most) for count in counts]
+    loaders.combined.limits = loaders.counts
+    try:
+        yield
+    finally:
+        loaders.counts = counts
+        loaders.combined.limits = counts
+
+
+def bound_step(job: Job, name: str, num_loaders: int) -> Step:
+    """Return the module's step, to be called with the batch and both indices, whatever it takes of them.
+
+    Raises:
+        RuntimeError: when several loaders are there and it doesn't take ``dataloader_idx``.
+    """
+    method = getattr(job.module, f"{name}_step")
+    step = job.runtime.strategy.bind_step(job.module, f"{name}_step")
+    takes_idx = takes_argument(method, "batch_idx", 1)
+    takes_loader = takes_argument(method, "dataloader_idx", 2)
+    if num_loaders > 1 and not takes_loader:
+        message = (
+            f"`{type(job.module).__name__}.{name}_step` must take the argument `dataloader_idx`, as there are"
+            f" {num_loaders} loaders: `def {name}_step(self, batch, batch_idx, dataloader_idx=0)`."
+        )
+        raise RuntimeError(message)
+    num_args = 3 if takes_loader else 2 if takes_idx else 1
+    recorder, context = job.recorder, job.runtime.precision.forward_context
+
+    def run_step(*args: Any) -> Any:
+        recorder.hook = f"{name}_step"
+        try:
+            with context():
+                return step(*args[:num_args])
+        finally:
+            recorder.hook = None
+
+    return run_step
+
+
+def _evaluate_batches(run: EvaluationRun, name: str) -> None:
+    job, progress, num_loaders = run.job, run.progress, len(run.loaders.counts)
+    transfer, step = transfer_function(job), bound_step(job, name, num_loaders)
+    hooks, recorder, several = job.hooks, job.recorder, num_loaders > 1
+    progress.start_run()
+    run.logged_batches.extend([0] * (num_loaders - len(run.logged_batches)))
+    for batch, batch_idx, loader_idx, is_last in run.loaders.steps():
+        progress.is_last_batch = is_last
+        batch = transfer(batch, loader_idx)
+        recorder.dataloader_idx = loader_idx if several else None
+        recorder.start_batch(batch)
+        args = (batch, batch_idx, loader_idx) if several else (batch, batch_idx)
+        hooks.notify(f"on_{name}_batch_start", *args)
+        outputs = step(batch, batch_idx, loader_idx)
+        progress.count_batch()
+        hooks.notify(f"on_{name}_batch_end", outputs, *args)
+        _publish_steps(run, loader_idx)
+    recorder.dataloader_idx = None
+    recorder.end_batches()
+
+
+def _publish_steps(run: EvaluationRun, loader_idx: int) -> None:
+    """Send the values logged per evaluation batch; they have an x-axis of their own for each loader."""
+    job = run.job
+    x_axis = run.logged_batches[loader_idx]
+    run.logged_batches[loader_idx] += 1
+    if job.state.stage is RunningStage.SANITY_CHECKING or not run.results.logs_steps:
+        return
+    numbers = flush_steps(run.results, job.board, job.loggers, job.runtime.strategy)
+    send(job.loggers, numbers, x_axis)
+
+
+def _publish_epoch(run: EvaluationRun, stage: RunningStage, x_axis: int, epoch: int) -> list[dict[str, float]]:
+    """Flush the epoch's values to the loggers and return those of each loader."""
+    job = run.job
+    flushed = flush_epoch(run.results, job.board, job.runtime.strategy)
+    outputs = by_loader(flushed, len(run.loaders.counts))
+    if stage is RunningStage.SANITY_CHECKING:
+        return outputs
+    numbers = to_loggers(flushed)
+    if numbers:
+        numbers.setdefault("epoch", epoch)
+        send(job.loggers, numbers, x_axis)
+        for logger in job.loggers:
+            logger.save()
+    return outputs
+
+
+def new_evaluation(run: EvaluationRun) -> None:
+    """Forget what was evaluated before."""
+    run.progress = EvaluationProgress()
+    run.results.reset()
+    run.logged_batches.clear()

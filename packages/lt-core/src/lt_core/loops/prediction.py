@@ -1,0 +1,54 @@
+"""Prediction: a forward pass over all loaders, collecting what it gives."""
+
+from typing import Any
+
+import torch
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
+
+from lt_core.loops.evaluation import bound_step, entered_stage, evaluation_mode
+from lt_core.loops.transfer import transfer_function
+from lt_core.run.fit_run import EvaluationRun
+from lt_interfaces.rank_zero import rank_zero_warn
+from lt_interfaces.states import RunningStage
+
+
+def predict(run: EvaluationRun, *, keep: bool) -> list[list[Any]]:
+    """Predict on all loaders; returns the outputs of each loader's batches, on the CPU.
+
+    Args:
+        run: the stage's loaders.
+        keep: whether to collect the outputs; if not, callbacks still get them and the lists stay empty.
+    """
+    job = run.job
+    with entered_stage(job, RunningStage.PREDICTING, None), evaluation_mode(job, "predict"):
+        job.hooks.notify("on_predict_start")
+        job.hooks.notify("on_predict_epoch_start")
+        outputs = _predict_batches(run, keep)
+        job.hooks.notify("on_predict_epoch_end")
+        job.hooks.notify("on_predict_end")
+    return outputs
+
+
+def _predict_batches(run: EvaluationRun, keep: bool) -> list[list[Any]]:
+    job, num_loaders = run.job, len(run.loaders.counts)
+    transfer, step = transfer_function(job), bound_step(job, "predict", num_loaders)
+    outputs: list[list[Any]] = [[] for _ in range(num_loaders)]
+    run.progress.start_run()
+    for batch, batch_idx, loader_idx, is_last in run.loaders.steps():
+        run.progress.is_last_batch = is_last
+        batch = transfer(batch, loader_idx)
+        args = (batch, batch_idx, loader_idx) if num_loaders > 1 else (batch, batch_idx)
+        job.hooks.notify("on_predict_batch_start", *args)
+        prediction = step(batch, batch_idx, loader_idx)
+        run.progress.count_batch()
+        if prediction is None:
+            rank_zero_warn("`predict_step` returned None. If that's what you want, ignore this.")
+        job.hooks.notify("on_predict_batch_end", prediction, *args)
+        if keep:
+            outputs[loader_idx].append(apply_to_collection(prediction, Tensor, _to_cpu))
+    return outputs
+
+
+def _to_cpu(tensor: Tensor) -> Tensor:
+    return tensor.detach().to(torch.device("cpu"))

@@ -1,0 +1,319 @@
+"""From a batch to new weights: the training step, its gradients, and the one place that takes an optimizer step."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lt_core.hook_plan import overrides, takes_argument
+from lt_core.run.job import Job
+from lt_core.run.loaders import TrainData
+from lt_core.run.optimization import Optimization
+from lt_interfaces.accumulation import AccumulationWindow
+from lt_interfaces.errors import MisconfigurationException
+from lt_interfaces.progress import FitProgress
+from lt_interfaces.rank_zero import WarningCache
+
+_warned: Final = WarningCache()
+
+
+class NothingToStep(Exception):
+    """Leaves an optimizer step from within its closure: no micro-batch of the window gave a loss."""
+
+
+class Stepping:
+    """What `take_optimizer_step` works with; made once per fit."""
+
+    def __init__(self, job: Job, optimization: Optimization, progress: FitProgress) -> None:
+        self.strategy: Final = job.runtime.strategy
+        self.optimization: Final = optimization
+        self.progress: Final = progress
+        self.hooks: Final = job.hooks
+        self._clip: Final = _clipping(job)
+
+    def before_step(self, optimizer: Optimizer) -> None:
+        """Tell hooks that the gradients are final, then clip them."""
+        self.hooks.notify("on_before_optimizer_step", optimizer)
+        if self._clip is not None:
+            self._clip(optimizer)
+
+
+def take_optimizer_step(stepping: Stepping, optimizer_idx: int, closure: Callable[[], Any], **kwargs: Any) -> Any:
+    """Step one optimizer and count it; automatic and manual optimization meet here, and nowhere else is a step counted.
+
+    Args:
+        stepping: the parts.
+        optimizer_idx: which optimizer.
+        closure: makes the gradients and returns the loss.
+        kwargs: for the optimizer's own ``step``.
+    """
+    optimizer = stepping.optimization.optimizers[optimizer_idx]
+    result = stepping.strategy.optimizer_step(optimizer, closure, stepping.before_step, **kwargs)
+    stepping.progress.count_step(optimizer_idx)
+    return result
+
+
+class GradientClosure:
+    """Makes the gradients of one micro-batch: forward, clearing of old gradients, backward.
+
+    One object serves the whole fit, so that a step allocates nothing. Some optimizers call it several times per step.
+    """
+
+    def __init__(self, job: Job, optimization: Optimization, progress: FitProgress) -> None:
+        module, strategy = job.module, job.runtime.strategy
+        self.outputs: Any = None
+        self.was_run = False
+        self._module: Final = module
+        self._optimization: Final = optimization
+        self._hooks: Final = job.hooks
+        self._recorder: Final = job.recorder
+        self._training_step: Final = strategy.bind_step(module, "training_step")
+        self._num_args: Final = 2 if takes_argument(module.training_step, "batch_idx", 1) else 1
+        self._forward_context: Final = job.runtime.precision.forward_context
+        self._backward: Final = strategy.backward
+        self._checks_grad: Final = not overrides(module, "backward")
+        self._may_skip: Final = strategy.world_size == 1
+        self._zero_grad: Final = _zero_grad(job, optimization, progress)
+        self._args: tuple[Any, ...] = ()
+        self._window: AccumulationWindow | None = None
+        self._closes = False
+
+    def begin(self, batch: Any, batch_idx: int, window: AccumulationWindow, *, closes: bool) -> None:
+        """Take the micro-batch that the next call works on."""
+        self._args = (batch, batch_idx)[: self._num_args]
+        self._window = window
+        self._closes = closes
+        self.outputs = None
+        self.was_run = False
+
+    def __call__(self) -> Tensor | None:
+        """Make the gradients and return the loss; ``None`` when the training step gave none."""
+        if self.was_run:
+            self._begin_again()
+        self.was_run = True
+        window, recorder = self._window, self._recorder
+        assert window is not None  # `begin` comes first
+        window.begin(is_last=self._closes)
+        recorder.hook = "training_step"
+        try:
+            with self._forward_context():
+                outputs = self._training_step(*self._args)
+        finally:
+            recorder.hook = None
+        self.outputs = outputs
+        loss = outputs if isinstance(outputs, Tensor) else loss_of(outputs)
+        if loss is None:
+            self._note_skipped()
+        else:
+            self._differentiate(loss, window)
+        if self._closes:
+            if window.held == 0:
+                raise NothingToStep
+            window.close()
+        return loss
+
+    def _differentiate(self, loss: Tensor, window: AccumulationWindow) -> None:
+        if self._checks_grad and not loss.requires_grad:
+            _refuse_loss_without_grad(self._module)
+        if window.held == 0:
+            self._zero_grad()
+        hooks = self._hooks
+        hooks.notify("on_before_backward", loss)
+        recorder = self._recorder
+        recorder.hook = "backward"
+        try:
+            self._backward(window.add(loss), self._module.backward)
+        finally:
+            recorder.hook = None
+        hooks.notify("on_after_backward")
+
+    def _begin_again(self) -> None:
+        """Begin the window again: the optimizer asks for gradients at other weights."""
+        assert self._window is not None
+        if self._window.held > 1:
+            message = (
+                "The optimizer evaluates its closure several times per step, which can't be combined with"
+                " `accumulate_grad_batches` > 1: earlier micro-batches aren't there any more. Use 1."
+            )
+            raise MisconfigurationException(message)
+        self._window = self._optimization.reopen_window()
+
+    def _note_skipped(self) -> None:
+        if not self._may_skip:
+            message = (
+                "`training_step` returned None, which skips the micro-batch; with several processes the others would wait"
+                " for its gradients forever. Return a loss of zero that depends on the parameters instead."
+            )
+            raise RuntimeError(message)
+        _warned.warn("`training_step` returned None: the micro-batch is skipped. If that's what you want, ignore this.")
+
+
+class AutomaticStep:
+    """Trains on batches under automatic optimization; called once per micro-batch."""
+
+    def __init__(self, job: Job, stepping: Stepping, data: TrainData) -> None:
+        self.stepped = False
+        self._stepping: Final = stepping
+        self._optimization: Final = stepping.optimization
+        self._progress: Final = stepping.progress
+        self._closure: Final = GradientClosure(job, stepping.optimization, stepping.progress)
+        self._data: Final = data
+        self._job: Final = job
+        self._own_step: Final = job.module.optimizer_step if overrides(job.module, "optimizer_step") else None
+
+    def __call__(self, batch: Any, batch_idx: int) -> Any:
+        """Train on a micro-batch; on the last one of a window take the optimizer step."""
+        optimization, closure = self._optimization, self._closure
+        window = optimization.open_window(self._data.num_batches - batch_idx)
+        closes = self._progress.is_last_batch or not optimization.is_filling
+        closure.begin(batch, batch_idx, window, closes=closes)
+        optimization.take_micro_batch()
+        self.stepped = closes
+        if not closes:
+            closure()
+            return closure.outputs
+        try:
+            if self._own_step is None:
+                take_optimizer_step(self._stepping, 0, closure)
+            else:
+                self._ask_module_to_step(batch_idx)
+        except NothingToStep:
+            self.stepped = False
+        optimization.close_window()
+        return closure.outputs
+
+    def _ask_module_to_step(self, batch_idx: int) -> None:
+        """Let the module's own `optimizer_step` decide when and how."""
+        recorder = self._job.recorder
+        recorder.hook = "optimizer_step"
+        try:
+            proxy = self._optimization.proxies[0]
+            self._job.module.optimizer_step(self._progress.epochs_completed, batch_idx, proxy, self._closure)
+        finally:
+            recorder.hook = None
+        if not self._closure.was_run:
+            message = (
+                f"`{type(self._job.module).__name__}.optimizer_step` returned without running `optimizer_closure`, so the"
+                " batch wasn't trained on. Call `optimizer.step(closure=optimizer_closure)`, or `optimizer_closure()`."
+            )
+            raise MisconfigurationException(message)
+
+
+class ManualStep:
+    """Trains on batches under manual optimization: the module's training step does it all."""
+
+    def __init__(self, job: Job) -> None:
+        module = job.module
+        self.stepped = True
+        self._recorder: Final = job.recorder
+        self._training_step: Final = job.runtime.strategy.bind_step(module, "training_step")
+        self._num_args: Final = 2 if takes_argument(module.training_step, "batch_idx", 1) else 1
+        self._forward_context: Final = job.runtime.precision.forward_context
+
+    def __call__(self, batch: Any, batch_idx: int) -> Any:
+        """Run the training step and return what it returned."""
+        self._recorder.hook = "training_step"
+        try:
+            with self._forward_context():
+                outputs = self._training_step(*(batch, batch_idx)[: self._num_args])
+        finally:
+            self._recorder.hook = None
+        if outputs is not None and not isinstance(outputs, Tensor | Mapping):
+            message = (
+                "In manual optimization `training_step` must return a tensor, a dict or None, but got"
+                f" {type(outputs).__name__}."
+            )
+            raise MisconfigurationException(message)
+        return outputs
+
+
+def differentiate(job: Job, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+    """Compute gradients in manual optimization, through precision, strategy and hooks."""
+    hooks, recorder, outer = job.hooks, job.recorder, job.recorder.hook
+    hooks.notify("on_before_backward", loss)
+    recorder.hook = "backward"
+    try:
+        job.runtime.strategy.backward(loss, job.module.backward, *args, **kwargs)
+    finally:
+        recorder.hook = outer
+    hooks.notify("on_after_backward")
+
+
+def loss_of(outputs: Any) -> Tensor | None:
+    """Return the loss within what a training step returned.
+
+    Raises:
+        MisconfigurationException: for anything but a tensor, a dict with a tensor under ``"loss"``, or None.
+    """
+    if outputs is None or isinstance(outputs, Tensor):
+        return outputs
+    accepted = "a tensor (the loss), a dict with the loss under 'loss', or None to skip the batch"
+    if not isinstance(outputs, Mapping):
+        message = f"`training_step` must return {accepted}, but got {type(outputs).__name__}."
+        raise MisconfigurationException(message)
+    loss = outputs.get("loss")
+    if not isinstance(loss, Tensor):
+        found = f"a dict with the keys {sorted(map(str, outputs))}" if "loss" not in outputs else f"'loss': {loss!r}"
+        message = f"`training_step` must return {accepted}, but got {found}."
+        raise MisconfigurationException(message)
+    return loss
+
+
+def detached_outputs(outputs: Any) -> Any:
+    """Return what ``on_train_batch_end`` gets: a dict with the user's own, unscaled loss, without graph."""
+    if isinstance(outputs, Tensor):
+        return {"loss": outputs.detach()}
+    if outputs is None:
+        return {"loss": None}
+    return {key: apply_to_collection(value, Tensor, Tensor.detach) for key, value in outputs.items()}
+
+
+def _refuse_loss_without_grad(module: Any) -> None:
+    message = (
+        f"The loss that `{type(module).__name__}.training_step` returned doesn't depend on any parameter that requires"
+        " grad. Was it computed under `torch.no_grad()`, detached, or is everything frozen?"
+    )
+    raise RuntimeError(message)
+
+
+def _zero_grad(job: Job, optimization: Optimization, progress: FitProgress) -> Callable[[], None]:
+    """Return the function that clears gradients; `optimizer_zero_grad` is asked only where the module brings its own."""
+    module, hooks, recorder = job.module, job.hooks, job.recorder
+    own = overrides(module, "optimizer_zero_grad")
+
+    def zero_grad() -> None:
+        optimizer = optimization.optimizers[0]
+        hooks.notify("on_before_zero_grad", optimizer)
+        if not own:
+            optimizer.zero_grad()
+            return
+        recorder.hook = "optimizer_zero_grad"
+        try:
+            module.optimizer_zero_grad(progress.epochs_completed, progress.batches_in_epoch, optimizer)
+        finally:
+            recorder.hook = None
+
+    return zero_grad
+
+
+def _clipping(job: Job) -> Callable[[Optimizer], None] | None:
+    """Return the function that clips before a step, ``None`` when nothing does.
+
+    In manual optimization the module clips by itself, with ``self.clip_gradients``.
+    """
+    module, spec, recorder = job.module, job.specs.optimization, job.recorder
+    asked = spec.gradient_clip_val is not None
+    own = overrides(module, "configure_gradient_clipping") or overrides(module, "clip_gradients")
+    if not module.automatic_optimization or not (asked or own):
+        return None
+
+    def clip(optimizer: Optimizer) -> None:
+        recorder.hook = "configure_gradient_clipping"
+        try:
+            module.configure_gradient_clipping(optimizer, spec.gradient_clip_val, spec.gradient_clip_algorithm)
+        finally:
+            recorder.hook = None
+
+    return clip

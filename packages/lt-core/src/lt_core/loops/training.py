@@ -1,0 +1,184 @@
+"""Training: epochs of batches, with validation where it's due."""
+
+from time import monotonic
+from typing import Final
+
+from lt_core.logging.publication import flush_epoch, flush_steps, send, to_loggers
+from lt_core.loops.evaluation import validate_while_fitting
+from lt_core.loops.schedulers import step_schedulers
+from lt_core.loops.stepping import detached_outputs
+from lt_core.loops.transfer import transfer_function
+from lt_core.run.fit_run import FitRun, Transfer
+from lt_interfaces.rank_zero import rank_zero_info
+from lt_interfaces.states import RunningStage
+
+SKIP_EPOCH: Final = -1
+"""What a module's ``on_train_batch_start`` returns to skip the rest of the epoch."""
+
+
+def fit(run: FitRun) -> None:
+    """Train until a limit is reached or somebody asks to stop."""
+    hooks = run.job.hooks
+    run.job.state.stage = RunningStage.TRAINING
+    run.job.recorder.results = run.results
+    run.validation.ended_at = monotonic()
+    transfer = transfer_function(run.job)
+    hooks.notify("on_train_start")
+    if run.progress.epochs_processed > run.progress.epochs_completed:
+        _close_epoch(run)  # resumed from a checkpoint that was saved while an epoch ended
+    while not is_done(run):
+        train_epoch(run, transfer)
+    hooks.notify("on_train_end")
+
+
+def train_epoch(run: FitRun, transfer: Transfer) -> None:
+    """Train on the batches of an epoch that are left."""
+    _start_epoch(run)
+    progress = run.progress
+    for batch, batch_idx, _, is_last in run.data.remaining_steps(progress.batches_in_epoch):
+        progress.is_last_batch = is_last
+        if train_batch(run, batch, batch_idx, transfer) == SKIP_EPOCH:
+            break
+        _publish_steps(run)
+        if run.validation.is_wanted and _validation_is_due(run, batch_idx):
+            validate_while_fitting(run)
+        if run.optimization.schedulers:
+            step_schedulers(run, "step", on_plateau=True)
+        if run.requests.is_pending and _honour(run):
+            break
+        if has_reached_max_steps(run):
+            break
+    _end_epoch(run)
+
+
+def train_batch(run: FitRun, batch: object, batch_idx: int, transfer: Transfer) -> int | None:
+    """Train on one micro-batch; returns `SKIP_EPOCH` when the module asks to skip the rest of the epoch."""
+    hooks, progress = run.job.hooks, run.progress
+    batch = transfer(batch, 0)
+    run.job.recorder.start_batch(batch)
+    if hooks.notify("on_train_batch_start", batch, batch_idx) == SKIP_EPOCH:
+        return SKIP_EPOCH
+    outputs = run.train_on(batch, batch_idx)
+    progress.count_batch(stepped=run.train_on.stepped)
+    if run.optimization.schedulers:
+        _step_schedulers(run)
+    if hooks.is_heard("on_train_batch_end"):
+        hooks.notify("on_train_batch_end", detached_outputs(outputs), batch, batch_idx)
+    return None
+
+
+def is_done(run: FitRun) -> bool:
+    """Say whether no further epoch is to be trained; asked before each."""
+    limits = run.job.limits
+    if run.data.num_batches == 0 or has_reached_max_steps(run):
+        return True
+    if limits.max_epochs != -1 and run.progress.epochs_completed >= limits.max_epochs:
+        return True
+    return run.requests.stop and may_stop(run)
+
+
+def has_reached_max_steps(run: FitRun) -> bool:
+    """Say whether ``max_steps`` optimizer steps were taken."""
+    limit = run.job.limits.max_steps
+    return limit != -1 and run.progress.global_step >= limit
+
+
+def may_stop(run: FitRun) -> bool:
+    """Say whether a stop request may be honoured now, or ``min_epochs`` or ``min_steps`` is still ahead."""
+    limits, progress = run.job.limits, run.progress
+    if progress.epochs_processed >= limits.min_epochs and progress.global_step >= limits.min_steps:
+        return True
+    if not run.requests.told_of_minimum:
+        run.requests.told_of_minimum = True
+        rank_zero_info(
+            f"A stop was requested, but `min_epochs={limits.min_epochs}` or `min_steps={limits.min_steps}` isn't reached;"
+            " training goes on until it is."
+        )
+    return False
+
+
+def logging_is_due(run: FitRun) -> bool:
+    """Say whether step values go to the loggers after the current batch."""
+    every = run.job.specs.logging.log_every_n_steps
+    return every > 0 and (run.progress.batches_that_stepped % every == 0 or run.requests.stop)
+
+
+def _start_epoch(run: FitRun) -> None:
+    """Ask for new loaders where they're due and tell everybody, unless a resume goes on within the epoch."""
+    progress, loaders = run.progress, run.data.loaders
+    if loaders.is_stale(progress.epochs_completed):
+        loaders.load(run.job.runtime.strategy, progress.epochs_completed)
+        run.data.start()
+    loaders.set_epoch(progress.epochs_processed)
+    run.data.rewind_rng(progress.batches_in_epoch)
+    if progress.batches_in_epoch == 0:
+        progress.start_epoch()
+        run.job.hooks.notify("on_train_epoch_start")
+
+
+def _publish_steps(run: FitRun) -> None:
+    """Send the step values to the loggers where it's time: never in the middle of an accumulation window."""
+    if not run.train_on.stepped or not logging_is_due(run):
+        return
+    loggers = run.job.loggers
+    numbers = flush_steps(run.results, run.job.board, loggers, run.job.runtime.strategy)
+    if numbers:
+        numbers.setdefault("epoch", run.progress.epochs_completed)
+        send(loggers, numbers, run.progress.batches_that_stepped - 1)
+
+
+def _validation_is_due(run: FitRun, batch_idx: int) -> bool:
+    """Ask the schedule, with what it needs to know of this moment."""
+    progress, schedule = run.progress, run.validation.schedule
+    elapsed = monotonic() - run.validation.ended_at if schedule.interval_seconds is not None else 0.0
+    return schedule.is_due(
+        progress.epochs_completed,
+        batch_idx,
+        total_batch_idx=progress.batches - 1,
+        is_last_batch=progress.is_last_batch,
+        stopping=run.requests.stop and may_stop(run),
+        seconds_since_validation=elapsed,
+    )
+
+
+def _step_schedulers(run: FitRun) -> None:
+    """Step the schedulers that don't watch a metric: per optimizer step, and with the epoch's last batch per epoch."""
+    if run.train_on.stepped:
+        step_schedulers(run, "step", on_plateau=False)
+    if run.progress.is_last_batch:
+        step_schedulers(run, "epoch", on_plateau=False)
+
+
+def _honour(run: FitRun) -> bool:
+    """Write the checkpoints that were asked for from outside; say whether to stop."""
+    path = run.requests.take_save()
+    while path is not None:
+        run.job.save(path)
+        path = run.requests.take_save()
+    return run.requests.stop and may_stop(run)
+
+
+def _end_epoch(run: FitRun) -> None:
+    """Tell everybody, flush what was logged over the epoch, and count it."""
+    progress, job = run.progress, run.job
+    run.optimization.close_window()
+    progress.epochs_processed += 1
+    job.recorder.end_batches()
+    run.results.epoch_ended = True
+    job.hooks.notify("on_train_epoch_end")
+    _close_epoch(run)
+
+
+def _close_epoch(run: FitRun) -> None:
+    """Do what's left of an epoch after its hooks: schedulers that watch a metric, the loggers, counting."""
+    progress, job = run.progress, run.job
+    if run.optimization.schedulers:
+        step_schedulers(run, "epoch", on_plateau=True)
+    numbers = to_loggers(flush_epoch(run.results, job.board, job.runtime.strategy))
+    if numbers:
+        numbers.setdefault("epoch", progress.epochs_completed)
+        send(job.loggers, numbers, max(progress.batches_that_stepped - 1, 0))
+    for logger in job.loggers:
+        logger.save()
+    progress.epochs_completed += 1
+    progress.start_epoch()

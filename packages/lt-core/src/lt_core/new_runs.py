@@ -1,0 +1,58 @@
+"""New runs: the state that an entry point begins with."""
+
+from lt_core.logging.recorder import Results
+from lt_core.loops.stepping import ManualStep
+from lt_core.run.fit_run import BatchStep, EvaluationRun, FitRun, FitValidation
+from lt_core.run.job import Job
+from lt_core.run.loaders import LoaderRules, LoaderSource, StageLoaders, TrainData
+from lt_core.run.optimization import Optimization
+from lt_core.run.requests import Requests
+from lt_core.specs.validation_schedule import ValidationSchedule
+from lt_core.verification import validates_while_fitting
+from lt_interfaces.progress import EvaluationProgress, FitProgress
+
+
+def new_fit_run(job: Job, train: LoaderSource, val: LoaderSource, progress: FitProgress) -> FitRun:
+    """Return the state of a fit; counters go on from an earlier fit of the same Trainer."""
+    rules = _rules(job, "train", job.specs.limits.limit_train_batches)
+    validation = new_evaluation_run(job, val)
+    wanted = validation.loaders.rules.limit > 0 and validates_while_fitting(job.module, val)
+    never = ValidationSchedule(every_n_epochs=1, every_n_batches=1, interval_seconds=None)
+    accumulation = job.specs.optimization.accumulate_grad_batches
+    undecided: BatchStep = ManualStep(job)  # until the optimizers exist
+    return FitRun(
+        job=job,
+        progress=progress,
+        data=TrainData(StageLoaders(train, rules)),
+        validation=FitValidation(validation, never, wanted),
+        optimization=Optimization(job.runtime.strategy, [], [], accumulation),
+        results=Results(is_evaluation=False),
+        requests=Requests(),
+        train_on=undecided,
+    )
+
+
+def new_evaluation_run(job: Job, source: LoaderSource) -> EvaluationRun:
+    """Return the state of an evaluating stage."""
+    limits = job.specs.limits
+    by_stage = {"val": limits.limit_val_batches, "test": limits.limit_test_batches}
+    limit = by_stage.get(source.stage, limits.limit_predict_batches)
+    return EvaluationRun(
+        job=job,
+        loaders=StageLoaders(source, _rules(job, source.stage, limit)),
+        progress=EvaluationProgress(),
+        results=Results(is_evaluation=True),
+        logged_batches=[],
+    )
+
+
+def _rules(job: Job, stage: str, limit: int | float) -> LoaderRules:
+    limits = job.specs.limits
+    return LoaderRules(
+        stage=stage,
+        mode="max_size_cycle" if stage == "train" else "sequential",
+        limit=limit,
+        overfit=stage in ("train", "val") and limits.overfit_batches > 0,
+        use_distributed_sampler=job.specs.hardware.use_distributed_sampler,
+        reload_every_n_epochs=limits.reload_dataloaders_every_n_epochs if stage in ("train", "val") else 0,
+    )

@@ -1,0 +1,57 @@
+"""The job: the frozen bundle of collaborators that one entry point works with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+from torch import nn
+
+from lt_core.hook_plan import HookPlan
+from lt_core.logging.publication import MetricBoard
+from lt_core.logging.recorder import Recorder
+from lt_core.specs import TrainerSpecs
+from lt_fabric.runtime import Runtime
+from lt_interfaces.logger import Logger
+from lt_interfaces.profiler import Profiler
+from lt_interfaces.states import TrainerFn, TrainerState
+
+
+@dataclass(frozen=True)
+class RunLimits:
+    """How long fitting may take and must take; -1: no limit."""
+
+    max_epochs: int = -1
+    min_epochs: int = 0
+    max_steps: int = -1
+    min_steps: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """Who works together in one call of fit, validate, test or predict. Nothing here changes during the call."""
+
+    fn: TrainerFn
+    runtime: Runtime
+    specs: TrainerSpecs
+    limits: RunLimits
+    state: TrainerState
+    module: Any
+    """The user's LightningModule."""
+    datamodule: Any | None
+    callbacks: list[Any]
+    loggers: list[Logger]
+    profiler: Profiler | None
+    hooks: HookPlan
+    recorder: Recorder
+    board: MetricBoard
+    ckpt_path: str | PathLike[str] | None
+    weights_only: bool | None
+    save: Callable[[str | PathLike[str]], None]
+    """Writes a checkpoint of the run; the loop calls it for requests."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The user's module, as a torch module."""
+        module: nn.Module = self.module
+        return module

@@ -1,0 +1,77 @@
+"""Optimizers, schedulers and the accumulation window of a run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch.optim import Optimizer
+
+from lt_interfaces.accumulation import AccumulationWindow
+from lt_interfaces.scheduling import LRSchedulerConfig
+from lt_interfaces.strategy import Strategy
+
+
+class Optimization:
+    """What turns gradients into new weights; made when fitting starts."""
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        optimizers: Sequence[Optimizer],
+        schedulers: Sequence[LRSchedulerConfig],
+        accumulation: int,
+    ) -> None:
+        self.optimizers = list(optimizers)
+        self.proxies: list[Any] = []
+        """What the user's module sees of each optimizer: `LightningOptimizer`."""
+        self.schedulers = list(schedulers)
+        self.accumulation = accumulation
+        """Micro-batches per optimizer step, for the windows opened from now on."""
+        self.window: AccumulationWindow | None = None
+        """The open window; ``None`` between optimizer steps."""
+        self._strategy = strategy
+        self._left = 0
+
+    def open_window(self, most: int | float) -> AccumulationWindow:
+        """Return the open window, or open one that holds at most this many micro-batches (those left in the epoch)."""
+        if self.window is None:
+            self._left = int(min(self.accumulation, most))
+            self.window = self._strategy.open_window(self._left)
+        return self.window
+
+    def reopen_window(self) -> AccumulationWindow:
+        """Begin the window again, for an optimizer that evaluates its closure several times."""
+        self.window = self._strategy.open_window(1)
+        return self.window
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether the current micro-batch is one that won't be followed by a step."""
+        return self._left > 1
+
+    def take_micro_batch(self) -> None:
+        """Count one micro-batch into the open window."""
+        self._left -= 1
+
+    def close_window(self) -> None:
+        """End the window: its step was taken, or it held nothing."""
+        self.window = None
+        self._left = 0
+
+    def scheduler_states(self) -> list[dict[str, Any]]:
+        """Return the state of every scheduler."""
+        return [config.scheduler.state_dict() for config in self.schedulers]
+
+    def load_scheduler_states(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Take back what `scheduler_states` returned.
+
+        Raises:
+            ValueError: when the numbers of schedulers differ.
+        """
+        if len(states) != len(self.schedulers):
+            message = (
+                f"The checkpoint holds the states of {len(states)} learning-rate schedulers, but `configure_optimizers`"
+                f" returned {len(self.schedulers)}. Return the same schedulers to resume."
+            )
+            raise ValueError(message)
+        for config, state in zip(self.schedulers, states, strict=True):
+            config.scheduler.load_state_dict(state)

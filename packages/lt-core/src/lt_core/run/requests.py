@@ -1,0 +1,39 @@
+"""Requests to a run: whoever acts from outside (callbacks, signals, timers) asks here; the loop looks at step ends."""
+
+from collections import deque
+from pathlib import Path
+
+
+class Requests:
+    """What was asked of the run since it started; the loop honours it at the next step boundary.
+
+    Setting a flag and appending a path are atomic in CPython, so a signal handler or a thread may ask.
+    """
+
+    def __init__(self) -> None:
+        self.is_pending = False
+        """Whether anything was asked; the only thing that a step looks at."""
+        self.stop = False
+        self.stop_reason = ""
+        self.told_of_minimum = False
+        """Whether the user was told that a stop waits for ``min_epochs`` or ``min_steps``."""
+        self._saves: deque[Path] = deque()
+
+    def request_stop(self, reason: str = "") -> None:
+        """Ask to stop."""
+        self.stop_reason = reason
+        self.stop = True
+        self.is_pending = True
+
+    def withdraw_stop(self) -> None:
+        """Take back the wish to stop."""
+        self.stop = False
+
+    def request_save(self, path: Path) -> None:
+        """Ask for a checkpoint."""
+        self._saves.append(path)
+        self.is_pending = True
+
+    def take_save(self) -> Path | None:
+        """Return the next checkpoint asked for, ``None`` when there's none."""
+        return self._saves.popleft() if self._saves else None

@@ -1,0 +1,141 @@
+"""The stages of the Trainer, as every process of the job runs them: fit, validate, test, predict."""
+
+from typing import Any
+
+import torch
+
+from lt_core.checkpointing.restore import restore_training
+from lt_core.configured_optimizers import configured_optimizers
+from lt_core.entry import check_hyperparameters, finish, log_hyperparameters, prepare
+from lt_core.evaluation_table import results_table
+from lt_core.hook_plan import overrides
+from lt_core.loops.evaluation import evaluate, gradient_mode, new_evaluation, sanity_check
+from lt_core.loops.prediction import predict
+from lt_core.loops.stepping import AutomaticStep, ManualStep, Stepping, take_optimizer_step
+from lt_core.loops.training import fit, is_done
+from lt_core.optimizer import LightningOptimizer
+from lt_core.run.fit_run import EvaluationRun, FitRun
+from lt_core.run.job import Job
+from lt_core.run.optimization import Optimization
+from lt_core.specs.validation_schedule import plan_validation
+from lt_interfaces.rank_zero import rank_zero_only
+from lt_interfaces.states import RunningStage, TrainerFn
+
+
+def fit_in_process(run: FitRun) -> None:
+    """Fit, from setting up this process to tearing it down."""
+    job = run.job
+    check_hyperparameters(job)
+    checkpoint = prepare(job)
+    _set_up_training(run)
+    job.hooks.notify("on_fit_start")
+    log_hyperparameters(job)
+    if checkpoint is not None:
+        restore_training(run, checkpoint)
+    job.module.zero_grad()
+    if _has_something_to_train(run):
+        with torch.autograd.set_detect_anomaly(job.specs.optimization.detect_anomaly):
+            _load_data(run)
+            fit(run)
+    finish(job)
+
+
+def evaluate_in_process(run: EvaluationRun, stage: RunningStage, x_axis: int, epoch: int, verbose: bool) -> Any:
+    """Validate or test, from setting up this process to tearing it down; returns each loader's metrics."""
+    job = run.job
+    _set_up_evaluation(job)
+    new_evaluation(run)
+    run.loaders.load(job.runtime.strategy, epoch)
+    run.loaders.set_epoch(epoch)
+    with gradient_mode(job):
+        outputs = evaluate(run, stage, x_axis, epoch)
+    if verbose and rank_zero_only.rank == 0:
+        print(results_table(job.fn.value, outputs))
+    finish(job)
+    return outputs
+
+
+def predict_in_process(run: EvaluationRun, epoch: int, keep: bool) -> list[list[Any]]:
+    """Predict, from setting up this process to tearing it down; returns each loader's outputs."""
+    job = run.job
+    _set_up_evaluation(job)
+    run.loaders.load(job.runtime.strategy, epoch)
+    run.loaders.set_epoch(epoch)
+    with gradient_mode(job):
+        outputs = predict(run, keep=keep)
+    finish(job)
+    return outputs
+
+
+def _set_up_training(run: FitRun) -> None:
+    """Place the module, make its optimizers, and decide how a batch is trained on."""
+    job, module = run.job, run.job.module
+    strategy, precision = job.runtime.strategy, job.runtime.precision
+    schedulers: list[Any] = []
+
+    def make_optimizers() -> list[torch.optim.Optimizer]:
+        configured = configured_optimizers(
+            module.configure_optimizers(),
+            automatic=module.automatic_optimization,
+            overrides_scheduler_step=overrides(module, "lr_scheduler_step"),
+        )
+        schedulers.extend(configured.schedulers)
+        return configured.optimizers
+
+    _, optimizers = strategy.setup(precision.convert_module(job.model), make_optimizers)
+    accumulation = run.optimization.accumulation
+    run.optimization = Optimization(strategy, optimizers, schedulers, accumulation)
+    run.progress.steps.extend([0] * (len(optimizers) - len(run.progress.steps)))
+    stepping = Stepping(job, run.optimization, run.progress)
+    run.optimization.proxies = [_proxy(stepping, idx) for idx in range(len(optimizers))]
+    if module.automatic_optimization:
+        run.train_on = AutomaticStep(job, stepping, run.data)
+    else:
+        run.train_on = ManualStep(job)
+
+
+def _proxy(stepping: Stepping, idx: int) -> Any:
+    """Return the optimizer that the user's module sees."""
+
+    def step(closure: Any, **kwargs: Any) -> Any:
+        return take_optimizer_step(stepping, idx, closure, **kwargs)
+
+    return LightningOptimizer.wrap(stepping.optimization.optimizers[idx], step)
+
+
+def _set_up_evaluation(job: Job) -> None:
+    prepare(job)
+    job.runtime.strategy.setup(job.runtime.precision.convert_module(job.model), None)
+    log_hyperparameters(job)
+    job.module.zero_grad()
+
+
+def _has_something_to_train(run: FitRun) -> bool:
+    """Say whether there's an epoch to train, before any data is loaded."""
+    return run.data.loaders.rules.limit != 0 and not is_done(run)
+
+
+def _load_data(run: FitRun) -> None:
+    """Try validation, then get the training data and, if the first epoch validates, the validation data."""
+    job, validation = run.job, run.validation
+    strategy, epoch = job.runtime.strategy, run.progress.epochs_completed
+    if validation.is_wanted and job.specs.evaluation.num_sanity_val_steps > 0:
+        sanity_check(run)
+    job.state.stage = RunningStage.TRAINING
+    run.data.loaders.load(strategy, epoch)
+    validation.schedule = plan_validation(
+        job.specs.evaluation,
+        run.data.num_batches,
+        has_length=run.data.loaders.is_sized,
+        has_validation=validation.is_wanted,
+    )
+    if not run.data.is_resumed:
+        run.data.start()
+    covered = validation.schedule.covers_epoch(epoch)
+    if validation.is_wanted and covered and validation.run.loaders.is_stale(epoch):
+        validation.run.loaders.load(strategy, epoch)
+
+
+def stage_of(fn: TrainerFn) -> RunningStage:
+    """Return the stage that an evaluating entry point runs."""
+    return RunningStage.VALIDATING if fn is TrainerFn.VALIDATING else RunningStage.TESTING

@@ -1,0 +1,979 @@
+"""`Trainer`: the front door. It turns its arguments into frozen specs and parts, then calls functions."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lt_core.checkpointing.ckpt_path import resolve_ckpt_path
+from lt_core.checkpointing.dump import checkpoint_of
+from lt_core.clipping import clip_gradients
+from lt_core.compiled import unwrap_compiled
+from lt_core.constructor import with_environment_defaults
+from lt_core.default_parts import check_state_keys, make_callbacks, make_loggers, make_profiler, merge_module_callbacks
+from lt_core.entry import run_guarded
+from lt_core.estimation import estimated_stepping_batches
+from lt_core.hook_plan import HookPlan
+from lt_core.job_order import check_model, loader_source, require_loaders, split_datamodule
+from lt_core.logging.publication import MetricBoard, reduced, send
+from lt_core.logging.recorder import Recorder
+from lt_core.loops.stepping import differentiate
+from lt_core.loops.training import logging_is_due
+from lt_core.new_runs import new_evaluation_run, new_fit_run
+from lt_core.run.fit_run import EvaluationRun, FitRun
+from lt_core.run.job import Job, RunLimits
+from lt_core.specs import TrainerSpecs, refuse_role_conflicts, resolve_epochs, trainer_specs
+from lt_core.stages import evaluate_in_process, fit_in_process, predict_in_process, stage_of
+from lt_core.verification import verify
+from lt_fabric.assemble import assemble
+from lt_interfaces.logger import Logger
+from lt_interfaces.progress import FitProgress
+from lt_interfaces.roles import Role
+from lt_interfaces.scheduling import LRSchedulerConfig
+from lt_interfaces.states import RunningStage, TrainerFn, TrainerState
+
+AnyPath = str | os.PathLike[str]
+
+
+class FitLoop:
+    """The two limits that users change between two calls of `Trainer.fit`: ``trainer.fit_loop.max_epochs = 3``."""
+
+    def __init__(self, trainer: "Trainer") -> None:
+        self._trainer = trainer
+
+    @property
+    def max_epochs(self) -> int | None:
+        """The limit in epochs; -1: none."""
+        return self._trainer.max_epochs
+
+    @max_epochs.setter
+    def max_epochs(self, value: int | None) -> None:
+        self._trainer._change_limits(max_epochs=value)
+
+    @property
+    def max_steps(self) -> int:
+        """The limit in optimizer steps; -1: none."""
+        return self._trainer.max_steps
+
+    @max_steps.setter
+    def max_steps(self, value: int) -> None:
+        self._trainer._change_limits(max_steps=value)
+
+
+class Trainer:
+    """Trains, validates, tests and predicts with a `LightningModule`, on one device or many, without code changes.
+
+    All arguments are checked here, and a wrong one raises at once, named. What they mean in full is in the reference.
+    Variables ``PL_TRAINER_<ARGUMENT>`` supply defaults.
+
+    Args:
+        accelerator: kind of device: "auto", "cpu", "gpu", "cuda", "mps", another installed name, or an instance.
+        strategy: how the module is laid out over devices: "auto", an installed name such as "ddp", or an instance.
+        devices: how many or which: "auto", 2, -1 (all), [0, 2], "0,2".
+        num_nodes: machines of the job.
+        precision: number formats, such as "32-true" (default), "bf16-mixed", "16-mixed", or an instance.
+        logger: where metrics go: ``True`` or ``None`` (TensorBoard, or CSV, if installed), ``False``, one or several.
+        callbacks: one or several `Callback`; defaults are added unless switched off. The list isn't changed.
+        fast_dev_run: try all code with this many batches (``True``: one), without loggers and checkpoints.
+        max_epochs: stop after so many epochs; -1: no limit; ``None``: 1000 unless another limit is given.
+        min_epochs: don't stop before so many epochs.
+        max_steps: stop after so many optimizer steps; -1: no limit.
+        min_steps: don't stop before so many optimizer steps.
+        max_time: stop after this time: "DD:HH:MM:SS", a timedelta or its arguments as a dict.
+        limit_train_batches: batches per epoch: an int counts, a float is a fraction.
+        limit_val_batches: the same for validation.
+        limit_test_batches: the same for testing.
+        limit_predict_batches: the same for predicting.
+        overfit_batches: train and validate on the same few batches, unshuffled.
+        val_check_interval: validate every so many batches (int), fraction of an epoch (float) or time.
+        check_val_every_n_epoch: validate in every n-th epoch; ``None``: count batches across epochs.
+        num_sanity_val_steps: validation batches tried before training; -1: all; 0: none.
+        log_every_n_steps: batches between two flushes to the loggers; 0: never.
+        enable_checkpointing: add a `ModelCheckpoint` unless one is given; ``None``: if lt-callbacks is installed.
+        enable_progress_bar: add a progress bar unless one is given; ``None``: if lt-callbacks is installed.
+        enable_model_summary: print a summary of the module; ``None``: if lt-callbacks is installed.
+        accumulate_grad_batches: micro-batches per optimizer step.
+        gradient_clip_val: largest norm or value of the gradients; ``None``: no clipping.
+        gradient_clip_algorithm: "norm" or "value".
+        deterministic: use deterministic algorithms for the time of a run; "warn": warn where there's none.
+        benchmark: let cuDNN search for the fastest algorithm.
+        inference_mode: evaluate under `torch.inference_mode` rather than `torch.no_grad`.
+        use_distributed_sampler: give each rank its share of the data.
+        profiler: an installed name such as "simple", or an instance.
+        detect_anomaly: let autograd look for the operation that made a NaN.
+        barebones: switch everything off that costs time, to measure the loop.
+        plugins: instances of Precision, CheckpointIO, ClusterEnvironment.
+        sync_batchnorm: synchronise batch norm over ranks.
+        reload_dataloaders_every_n_epochs: ask for new loaders every n epochs.
+        default_root_dir: folder for what has no other; the current one.
+        enable_autolog_hparams: log hyper-parameters when a run starts.
+        model_registry: accepted for compatibility.
+        suggest_integrations: accepted for compatibility; nothing is ever suggested.
+
+    Raises:
+        MisconfigurationException: (a `ValueError`) for a wrong value, naming argument, value and what's accepted.
+        TypeError: for a wrong type or an unknown argument, with what it may have meant.
+
+    Example::
+
+        trainer = Trainer(max_epochs=3)
+        trainer.fit(model, train_loader, val_loader)
+        trainer.test(model, test_loader)
+    """
+
+    @with_environment_defaults
+    def __init__(
+        self,
+        *,
+        accelerator: Any = "auto",
+        strategy: Any = "auto",
+        devices: int | str | list[int] = "auto",
+        num_nodes: int = 1,
+        precision: Any = None,
+        logger: bool | Logger | Iterable[Logger] | None = None,
+        callbacks: Any = None,
+        fast_dev_run: int | bool = False,
+        max_epochs: int | None = None,
+        min_epochs: int | None = None,
+        max_steps: int = -1,
+        min_steps: int | None = None,
+        max_time: str | timedelta | Mapping[str, int] | None = None,
+        limit_train_batches: int | float | None = None,
+        limit_val_batches: int | float | None = None,
+        limit_test_batches: int | float | None = None,
+        limit_predict_batches: int | float | None = None,
+        overfit_batches: int | float = 0.0,
+        val_check_interval: int | float | str | timedelta | Mapping[str, int] | None = None,
+        check_val_every_n_epoch: int | None = 1,
+        num_sanity_val_steps: int | None = None,
+        log_every_n_steps: int | None = None,
+        enable_checkpointing: bool | None = None,
+        enable_progress_bar: bool | None = None,
+        enable_model_summary: bool | None = None,
+        accumulate_grad_batches: int = 1,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+        deterministic: bool | str | None = None,
+        benchmark: bool | None = None,
+        inference_mode: bool = True,
+        use_distributed_sampler: bool = True,
+        profiler: Any = None,
+        detect_anomaly: bool = False,
+        barebones: bool = False,
+        plugins: Any = None,
+        sync_batchnorm: bool = False,
+        reload_dataloaders_every_n_epochs: int = 0,
+        default_root_dir: AnyPath | None = None,
+        enable_autolog_hparams: bool = True,
+        model_registry: str | None = None,
+        suggest_integrations: bool = True,
+    ) -> None:
+        arguments = {name: value for name, value in locals().items() if name != "self"}
+        self._specs: TrainerSpecs = trainer_specs(**arguments)
+        self._runtime = assemble(self._specs.hardware)
+        self._callbacks = make_callbacks(self._specs)
+        check_state_keys(self._callbacks)
+        self._loggers = make_loggers(self._specs)
+        self._profiler = make_profiler(self._specs)
+        self._state = TrainerState()
+        self._board = MetricBoard()
+        self._recorder = Recorder()
+        self._hooks = HookPlan(self._recorder)
+        self._module: Any = None
+        self._job: Job | None = None
+        self._fit_run: FitRun | None = None
+        self._evaluation: EvaluationRun | None = None
+        self._next_ckpt_path: AnyPath | None = None
+
+    # --- entry points ---
+
+    def fit(
+        self,
+        model: Any,
+        train_dataloaders: Any = None,
+        val_dataloaders: Any = None,
+        datamodule: Any = None,
+        ckpt_path: AnyPath | None = None,
+        weights_only: bool | None = None,
+    ) -> None:
+        """Train the module.
+
+        Args:
+            model: the LightningModule.
+            train_dataloaders: a loader, a nested collection of loaders, or a datamodule.
+            val_dataloaders: a loader or a list of loaders.
+            datamodule: gives all loaders.
+            ckpt_path: resume from here: a path, "last", "best", "hpc".
+            weights_only: ``False`` unpickles arbitrary objects from the checkpoint; only for files you trust.
+        """
+        train, datamodule = split_datamodule(train_dataloaders, datamodule, "train_dataloaders")
+        _, datamodule = split_datamodule(val_dataloaders, datamodule, "val_dataloaders")
+        job = self._new_job(TrainerFn.FITTING, model, datamodule, ckpt_path, weights_only)
+        sources = {
+            "train": loader_source("train", train, datamodule, job.module),
+            "val": loader_source("val", val_dataloaders, datamodule, job.module),
+        }
+        verify(job, sources)
+        run = self._fit_run = new_fit_run(job, sources["train"], sources["val"], self._progress)
+        run_guarded(job, fit_in_process, run)
+
+    def validate(
+        self,
+        model: Any = None,
+        dataloaders: Any = None,
+        ckpt_path: AnyPath | None = None,
+        verbose: bool = True,
+        datamodule: Any = None,
+        weights_only: bool | None = None,
+    ) -> list[dict[str, float]]:
+        """Validate the module and return the metrics of each loader; prints them unless ``verbose=False``.
+
+        Args:
+            model: the LightningModule; by default the one used last, with its best checkpoint.
+            dataloaders: a loader, a list of loaders, or a datamodule.
+            ckpt_path: load weights from here: a path, "best", "last", "hpc".
+            verbose: print the results.
+            datamodule: gives the loaders.
+            weights_only: as in `fit`.
+        """
+        run = self._new_evaluation(TrainerFn.VALIDATING, model, dataloaders, datamodule, ckpt_path, weights_only)
+        return self._evaluate(run, verbose)
+
+    def test(
+        self,
+        model: Any = None,
+        dataloaders: Any = None,
+        ckpt_path: AnyPath | None = None,
+        verbose: bool = True,
+        datamodule: Any = None,
+        weights_only: bool | None = None,
+    ) -> list[dict[str, float]]:
+        """Test the module and return the metrics of each loader; arguments as in `validate`."""
+        run = self._new_evaluation(TrainerFn.TESTING, model, dataloaders, datamodule, ckpt_path, weights_only)
+        return self._evaluate(run, verbose)
+
+    def predict(
+        self,
+        model: Any = None,
+        dataloaders: Any = None,
+        datamodule: Any = None,
+        return_predictions: bool | None = None,
+        ckpt_path: AnyPath | None = None,
+        weights_only: bool | None = None,
+    ) -> list[Any] | None:
+        """Predict, and return the outputs of all batches: a list, or a list per loader if there are several.
+
+        Args:
+            model: as in `validate`.
+            dataloaders: as in `validate`.
+            datamodule: as in `validate`.
+            return_predictions: ``False`` keeps nothing, for callbacks that write predictions elsewhere.
+            ckpt_path: as in `validate`.
+            weights_only: as in `fit`.
+        """
+        run = self._new_evaluation(TrainerFn.PREDICTING, model, dataloaders, datamodule, ckpt_path, weights_only)
+        keep = return_predictions is not False
+        outputs = run_guarded(run.job, predict_in_process, run, self.current_epoch, keep)
+        if not keep:
+            return None
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def save_checkpoint(
+        self, filepath: AnyPath, weights_only: bool | None = None, storage_options: Any | None = None
+    ) -> None:
+        """Save a checkpoint that `fit` can resume from. Collective: call it on every rank.
+
+        Args:
+            filepath: where.
+            weights_only: leave out what only training needs.
+            storage_options: for checkpoint IOs that take any.
+
+        Raises:
+            AttributeError: before any module was attached.
+        """
+        if self._job is None:
+            message = "`save_checkpoint` needs a module: call `fit`, `validate`, `test` or `predict` first."
+            raise AttributeError(message)
+        checkpoint = checkpoint_of(self._job, self._fit_run, weights_only=bool(weights_only))
+        checkpoint_io = self._runtime.checkpoint_io
+        if checkpoint_io.traits.sharded or self.is_global_zero:
+            checkpoint_io.save_checkpoint(checkpoint, filepath, storage_options)
+        self.strategy.barrier("save_checkpoint")
+
+    # --- what callbacks may ask for (RunControl) ---
+
+    def request_stop(self, reason: str = "") -> None:
+        """Ask to stop after the current batch; ``min_epochs`` and ``min_steps`` are waited for."""
+        if self._fit_run is not None:
+            self._fit_run.requests.request_stop(reason)
+
+    def request_save(self, path: AnyPath) -> None:
+        """Ask for a checkpoint at the next step boundary; safe in signal handlers and threads."""
+        if self._fit_run is not None:
+            self._fit_run.requests.request_save(Path(path))
+
+    def remove_checkpoint(self, filepath: AnyPath) -> None:
+        """Remove a checkpoint, on rank 0, after pending saves."""
+        if self.is_global_zero:
+            self._runtime.checkpoint_io.remove_checkpoint(filepath)
+
+    def set_accumulation(self, micro_batches: int) -> None:
+        """Change the number of micro-batches per optimizer step, from the next window on."""
+        if not isinstance(micro_batches, int) or micro_batches < 1:
+            message = f"`accumulate_grad_batches` must be an integer >= 1, but got {micro_batches!r}."
+            raise ValueError(message)
+        if self._fit_run is not None:
+            self._fit_run.optimization.accumulation = micro_batches
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Send metrics to every logger now, and make them visible in `callback_metrics`."""
+        self._board.publish(metrics)
+        x_axis = self._progress.batches_that_stepped if step is None else step
+        send(self._loggers, {"epoch": self.current_epoch, **metrics}, x_axis)
+
+    def agree(self, decision: bool, *, all_ranks: bool = True) -> bool:
+        """Return whether all ranks (or any) decided so. Collective."""
+        if self.world_size == 1:
+            return decision
+        vote = self.strategy.reduce(
+            Tensor([float(decision)]).to(self.strategy.root_device), op="min" if all_ranks else "max"
+        )
+        return bool(vote.item())
+
+    def broadcast(self, obj: Any, src: int = 0) -> Any:
+        """Return the object of one rank. Collective."""
+        return self.strategy.broadcast(obj, src)
+
+    def reduced(self, key: str) -> Tensor | None:
+        """Return the current value of a callback metric over all ranks. Collective."""
+        return reduced(self._recorder.results, self._board, key, self.strategy)
+
+    # --- what modules ask for ---
+
+    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute gradients; what `LightningModule.manual_backward` calls."""
+        differentiate(self._running_job, loss, *args, **kwargs)
+
+    def clip_gradients(self, optimizer: Optimizer, gradient_clip_val: Any, gradient_clip_algorithm: Any) -> None:
+        """Clip gradients; what `LightningModule.clip_gradients` calls."""
+        clip_gradients(self.strategy, self._specs.optimization, optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    @contextmanager
+    def init_module(self, empty_init: bool | None = None) -> Iterator[None]:
+        """Return a context in which a module is created on its device and in its format."""
+        with self.strategy.init_context(empty_init=empty_init), self._runtime.precision.module_init_context():
+            yield
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print once per node."""
+        if self.local_rank == 0:
+            print(*args, **kwargs)
+
+    # --- parts ---
+
+    @property
+    def accelerator(self) -> Any:
+        """The accelerator in use."""
+        return self._runtime.accelerator
+
+    @property
+    def strategy(self) -> Any:
+        """The strategy in use."""
+        return self._runtime.strategy
+
+    @property
+    def precision_plugin(self) -> Any:
+        """The precision in use."""
+        return self._runtime.precision
+
+    @property
+    def precision(self) -> str:
+        """The precision's canonical name."""
+        return self._runtime.precision.precision
+
+    @property
+    def scaler(self) -> Any:
+        """The loss scaler, or ``None``."""
+        return getattr(self._runtime.precision, "scaler", None)
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """Where `LightningModule.log` puts values; ``None`` under ``barebones``."""
+        return None if self._specs.barebones else self._recorder
+
+    @property
+    def global_rank(self) -> int:
+        """This process in the job, from 0."""
+        return self._runtime.strategy.global_rank
+
+    @property
+    def local_rank(self) -> int:
+        """This process on its node, from 0."""
+        return self._runtime.strategy.local_rank
+
+    @property
+    def node_rank(self) -> int:
+        """This node, from 0."""
+        return self._runtime.strategy.node_rank
+
+    @property
+    def world_size(self) -> int:
+        """Processes of the job."""
+        return self._runtime.strategy.world_size
+
+    @property
+    def num_nodes(self) -> int:
+        """Machines of the job."""
+        return self._runtime.num_nodes
+
+    @property
+    def is_global_zero(self) -> bool:
+        """Whether this is rank 0 of the job."""
+        return self._runtime.strategy.is_global_zero
+
+    @property
+    def device_ids(self) -> list[int]:
+        """Indices of this node's devices."""
+        return [place if device.index is None else device.index for place, device in enumerate(self._runtime.devices)]
+
+    @property
+    def num_devices(self) -> int:
+        """Devices of this node."""
+        return len(self._runtime.devices)
+
+    @property
+    def distributed_sampler_kwargs(self) -> Mapping[str, int] | None:
+        """``num_replicas`` and ``rank`` for samplers, or ``None``."""
+        shares: Mapping[str, int] | None = self._runtime.strategy.distributed_sampler_kwargs
+        return shares
+
+    @property
+    def lightning_module(self) -> Any:
+        """The user's module, or ``None``."""
+        return self._module
+
+    @property
+    def model(self) -> nn.Module | None:
+        """The module as the strategy wrapped it; the user's module where it wraps nothing."""
+        model: nn.Module | None = self._module
+        return model
+
+    @property
+    def datamodule(self) -> Any:
+        """The datamodule of the last call, or ``None``."""
+        return None if self._job is None else self._job.datamodule
+
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """The optimizers being stepped."""
+        return [] if self._fit_run is None else self._fit_run.optimization.optimizers
+
+    @property
+    def lightning_optimizers(self) -> list[Any]:
+        """The optimizers as the user's module gets them."""
+        return [] if self._fit_run is None else self._fit_run.optimization.proxies
+
+    @property
+    def lr_scheduler_configs(self) -> list[LRSchedulerConfig]:
+        """The learning-rate schedulers with their intervals."""
+        return [] if self._fit_run is None else self._fit_run.optimization.schedulers
+
+    # --- callbacks and loggers ---
+
+    @property
+    def callbacks(self) -> list[Any]:
+        """The callbacks, in the order they're called; assign a new list to change them."""
+        return self._callbacks
+
+    @callbacks.setter
+    def callbacks(self, callbacks: list[Any]) -> None:
+        refuse_role_conflicts(callbacks, enable_checkpointing=None, enable_progress_bar=None)
+        check_state_keys(callbacks)
+        self._callbacks = list(callbacks)
+        if self._job is not None:
+            self._hooks.resolve(self, self._callbacks, self._module, self._job.datamodule)
+
+    def _with_role(self, role: Role) -> list[Any]:
+        return [callback for callback in self._callbacks if getattr(callback, "role", None) is role]
+
+    @property
+    def checkpoint_callbacks(self) -> list[Any]:
+        """The callbacks that write checkpoints."""
+        return self._with_role(Role.CHECKPOINT)
+
+    @property
+    def checkpoint_callback(self) -> Any:
+        """The first callback that writes checkpoints, or ``None``."""
+        return next(iter(self.checkpoint_callbacks), None)
+
+    @property
+    def early_stopping_callbacks(self) -> list[Any]:
+        """The callbacks that stop on a metric."""
+        return self._with_role(Role.STOP)
+
+    @property
+    def early_stopping_callback(self) -> Any:
+        """The first callback that stops on a metric, or ``None``."""
+        return next(iter(self.early_stopping_callbacks), None)
+
+    @property
+    def progress_bar_callback(self) -> Any:
+        """The progress bar, or ``None``."""
+        return next(iter(self._with_role(Role.PROGRESS)), None)
+
+    @property
+    def loggers(self) -> list[Logger]:
+        """The loggers."""
+        return self._loggers
+
+    @loggers.setter
+    def loggers(self, loggers: Iterable[Logger] | None) -> None:
+        # In place: a running job holds this very list.
+        self._loggers[:] = list(loggers or [])
+
+    @property
+    def logger(self) -> Logger | None:
+        """The first logger, or ``None``."""
+        return next(iter(self._loggers), None)
+
+    @logger.setter
+    def logger(self, logger: Logger | None) -> None:
+        self.loggers = [] if logger is None else [logger]
+
+    @property
+    def log_dir(self) -> str | None:
+        """The folder of this run: the first logger's, else ``default_root_dir``. Not collective."""
+        if self.logger is None:
+            return self.default_root_dir
+        return self.logger.log_dir or self.logger.save_dir
+
+    @property
+    def default_root_dir(self) -> str:
+        """The folder for what has no other."""
+        return self._specs.saving.default_root_dir
+
+    @property
+    def ckpt_path(self) -> AnyPath | None:
+        """The checkpoint of the current or last call; assign one to use it in the calls that follow."""
+        return self._next_ckpt_path if self._job is None else self._job.ckpt_path
+
+    @ckpt_path.setter
+    def ckpt_path(self, path: AnyPath | None) -> None:
+        self._next_ckpt_path = path
+
+    # --- metrics ---
+
+    @property
+    def callback_metrics(self) -> dict[str, Tensor]:
+        """Current values for decisions; between flushes those of this rank (see `reduced`)."""
+        if self._recorder.results is not None:
+            self._board.take_current(self._recorder.results)
+        return self._board.callback
+
+    @property
+    def logged_metrics(self) -> dict[str, Tensor]:
+        """The values that loggers get."""
+        if self._recorder.results is not None:
+            self._board.take_current(self._recorder.results)
+        return self._board.logged
+
+    @property
+    def progress_bar_metrics(self) -> dict[str, float]:
+        """The values logged with ``prog_bar=True``, as numbers; a host sync."""
+        if self._recorder.results is not None:
+            self._board.take_current(self._recorder.results)
+        return self._board.bar()
+
+    # --- progress ---
+
+    @property
+    def _progress(self) -> FitProgress:
+        return FitProgress() if self._fit_run is None else self._fit_run.progress
+
+    @property
+    def global_step(self) -> int:
+        """Optimizer steps taken, by all optimizers together."""
+        return self._progress.global_step
+
+    @property
+    def current_epoch(self) -> int:
+        """Epochs completed."""
+        return self._progress.epochs_completed
+
+    @property
+    def is_last_batch(self) -> bool:
+        """Whether the current training batch is the epoch's last."""
+        return self._progress.is_last_batch
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether somebody has asked to stop; set it to ask."""
+        return self._fit_run is not None and self._fit_run.requests.stop
+
+    @should_stop.setter
+    def should_stop(self, stop: bool) -> None:
+        if stop:
+            self.request_stop()
+        elif self._fit_run is not None:
+            self._fit_run.requests.withdraw_stop()
+
+    @property
+    def logging_is_due(self) -> bool:
+        """Whether step values go to the loggers after the current batch."""
+        return self._fit_run is not None and logging_is_due(self._fit_run)
+
+    @property
+    def estimated_stepping_batches(self) -> int | float:
+        """Optimizer steps that fitting will take in all; infinite when unknown. Loads the training data."""
+        if self._fit_run is None:
+            message = "`estimated_stepping_batches` is known once `fit` was called, e.g. in `configure_optimizers`."
+            raise RuntimeError(message)
+        return estimated_stepping_batches(self._fit_run)
+
+    # --- limits and settings ---
+
+    @property
+    def fit_loop(self) -> FitLoop:
+        """The limits that may be changed between two fits."""
+        return FitLoop(self)
+
+    @property
+    def _limits(self) -> RunLimits | None:
+        return self._job.limits if self._job is not None and self._job.fn is TrainerFn.FITTING else None
+
+    @property
+    def max_epochs(self) -> int | None:
+        """The limit in epochs; -1: none; ``None`` until a run settles it."""
+        limit = self._specs.limits.max_epochs
+        return self._limits.max_epochs if limit is None and self._limits is not None else limit
+
+    @property
+    def min_epochs(self) -> int | None:
+        """Epochs that a stop request waits for."""
+        return self._limits.min_epochs if self._limits is not None else self._specs.limits.min_epochs
+
+    @property
+    def max_steps(self) -> int:
+        """The limit in optimizer steps; -1: none."""
+        return self._specs.limits.max_steps
+
+    @property
+    def min_steps(self) -> int | None:
+        """Optimizer steps that a stop request waits for."""
+        return self._specs.limits.min_steps
+
+    @property
+    def accumulate_grad_batches(self) -> int:
+        """Micro-batches per optimizer step; assigning is `set_accumulation`."""
+        if self._fit_run is not None:
+            return self._fit_run.optimization.accumulation
+        return self._specs.optimization.accumulate_grad_batches
+
+    @accumulate_grad_batches.setter
+    def accumulate_grad_batches(self, micro_batches: int) -> None:
+        self.set_accumulation(micro_batches)
+
+    @property
+    def fast_dev_run(self) -> int | bool:
+        """The number of batches of a quick trial, or ``False``."""
+        return self._specs.limits.fast_dev_run
+
+    @property
+    def overfit_batches(self) -> int | float:
+        """The number or fraction of batches to overfit on."""
+        return self._specs.limits.overfit_batches
+
+    @property
+    def limit_train_batches(self) -> int | float:
+        """Batches per training epoch: an int counts, a float is a fraction."""
+        return self._specs.limits.limit_train_batches
+
+    @property
+    def limit_val_batches(self) -> int | float:
+        """Batches per validation."""
+        return self._specs.limits.limit_val_batches
+
+    @property
+    def limit_test_batches(self) -> int | float:
+        """Batches per test."""
+        return self._specs.limits.limit_test_batches
+
+    @property
+    def limit_predict_batches(self) -> int | float:
+        """Batches per prediction."""
+        return self._specs.limits.limit_predict_batches
+
+    @property
+    def gradient_clip_val(self) -> int | float | None:
+        """The largest norm or value of gradients."""
+        return self._specs.optimization.gradient_clip_val
+
+    @property
+    def gradient_clip_algorithm(self) -> str | None:
+        """How gradients are clipped."""
+        return self._specs.optimization.gradient_clip_algorithm
+
+    @property
+    def val_check_interval(self) -> Any:
+        """How often validation runs."""
+        return self._specs.evaluation.val_check_interval
+
+    @property
+    def check_val_every_n_epoch(self) -> int | None:
+        """In which epochs validation runs."""
+        return self._specs.evaluation.check_val_every_n_epoch
+
+    @property
+    def num_sanity_val_steps(self) -> int | float:
+        """Validation batches tried before training."""
+        return self._specs.evaluation.num_sanity_val_steps
+
+    @property
+    def reload_dataloaders_every_n_epochs(self) -> int:
+        """Epochs between asking for new loaders; 0: never."""
+        return self._specs.limits.reload_dataloaders_every_n_epochs
+
+    @property
+    def log_every_n_steps(self) -> int:
+        """Batches between two flushes to the loggers."""
+        return self._specs.logging.log_every_n_steps
+
+    @property
+    def barebones(self) -> bool:
+        """Whether everything that costs time is off."""
+        return self._specs.barebones
+
+    @property
+    def profiler(self) -> Any:
+        """The profiler, or ``None``."""
+        return self._profiler
+
+    # --- data ---
+
+    @property
+    def num_training_batches(self) -> int | float:
+        """Batches per training epoch on this rank; infinite before they're loaded and when unknown."""
+        return float("inf") if self._fit_run is None else self._fit_run.data.num_batches
+
+    @property
+    def train_dataloader(self) -> Any:
+        """The training loaders, as they were given."""
+        return None if self._fit_run is None else self._fit_run.data.loaders.raw
+
+    @property
+    def num_val_batches(self) -> list[int | float]:
+        """Batches of each validation loader."""
+        run = self._validation
+        return [] if run is None else run.loaders.counts
+
+    @property
+    def num_sanity_val_batches(self) -> list[int | float]:
+        """Batches of each validation loader in the sanity check."""
+        return [min(self.num_sanity_val_steps, count) for count in self.num_val_batches]
+
+    @property
+    def val_dataloaders(self) -> Any:
+        """The validation loaders, as they were given."""
+        run = self._validation
+        return None if run is None else run.loaders.raw
+
+    @property
+    def num_test_batches(self) -> list[int | float]:
+        """Batches of each test loader."""
+        return self._counts_of("test")
+
+    @property
+    def test_dataloaders(self) -> Any:
+        """The test loaders, as they were given."""
+        return self._loaders_of("test")
+
+    @property
+    def num_predict_batches(self) -> list[int | float]:
+        """Batches of each loader to predict from."""
+        return self._counts_of("predict")
+
+    @property
+    def predict_dataloaders(self) -> Any:
+        """The loaders to predict from, as they were given."""
+        return self._loaders_of("predict")
+
+    @property
+    def enable_validation(self) -> bool:
+        """Whether fitting validates."""
+        return self._fit_run is not None and self._fit_run.validation.is_wanted
+
+    @property
+    def _validation(self) -> EvaluationRun | None:
+        """The validation that runs or ran last, alone or inside of fitting."""
+        if self._evaluation is not None and self._evaluation.loaders.source.stage == "val":
+            return self._evaluation
+        return None if self._fit_run is None else self._fit_run.validation.run
+
+    def _counts_of(self, stage: str) -> list[int | float]:
+        run = self._evaluation
+        return run.loaders.counts if run is not None and run.loaders.source.stage == stage else []
+
+    def _loaders_of(self, stage: str) -> Any:
+        run = self._evaluation
+        return run.loaders.raw if run is not None and run.loaders.source.stage == stage else None
+
+    # --- stage ---
+
+    @property
+    def state(self) -> TrainerState:
+        """Status, entry point and stage."""
+        return self._state
+
+    @property
+    def training(self) -> bool:
+        """Whether it's training."""
+        return self._state.stage is RunningStage.TRAINING
+
+    @training.setter
+    def training(self, value: bool) -> None:
+        self._state.stage = RunningStage.TRAINING if value else None
+
+    @property
+    def validating(self) -> bool:
+        """Whether it's validating (the sanity check doesn't count)."""
+        return self._state.stage is RunningStage.VALIDATING
+
+    @validating.setter
+    def validating(self, value: bool) -> None:
+        self._state.stage = RunningStage.VALIDATING if value else None
+
+    @property
+    def testing(self) -> bool:
+        """Whether it's testing."""
+        return self._state.stage is RunningStage.TESTING
+
+    @testing.setter
+    def testing(self, value: bool) -> None:
+        self._state.stage = RunningStage.TESTING if value else None
+
+    @property
+    def predicting(self) -> bool:
+        """Whether it's predicting."""
+        return self._state.stage is RunningStage.PREDICTING
+
+    @predicting.setter
+    def predicting(self, value: bool) -> None:
+        self._state.stage = RunningStage.PREDICTING if value else None
+
+    @property
+    def sanity_checking(self) -> bool:
+        """Whether it's trying validation before training."""
+        return self._state.stage is RunningStage.SANITY_CHECKING
+
+    @sanity_checking.setter
+    def sanity_checking(self, value: bool) -> None:
+        self._state.stage = RunningStage.SANITY_CHECKING if value else None
+
+    @property
+    def evaluating(self) -> bool:
+        """Whether it's validating, sanity checking or testing."""
+        return self._state.evaluating
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the last call ended with an exception."""
+        return self._state.interrupted
+
+    @property
+    def received_sigterm(self) -> bool:
+        """Whether the process was told to end."""
+        return False
+
+    # --- putting a call together ---
+
+    @property
+    def _running_job(self) -> Job:
+        if self._job is None:
+            message = "This needs a running Trainer: call `fit` first."
+            raise RuntimeError(message)
+        return self._job
+
+    def _new_job(
+        self, fn: TrainerFn, model: Any, datamodule: Any, ckpt_path: AnyPath | None, weights_only: bool | None
+    ) -> Job:
+        """Bring the parts of one call together, attach the module, and find out who hears which hook."""
+        module = check_model(unwrap_compiled(self._module if model is None else model), fn.value)
+        self._module, module.trainer = module, self
+        if datamodule is not None:
+            datamodule.trainer = self
+        self._callbacks = merge_module_callbacks(self._callbacks, module.configure_callbacks())
+        check_state_keys(self._callbacks)
+        self._state.fn = fn
+        self._board.clear()
+        self._runtime = assemble(self._specs.hardware) if self._job is not None else self._runtime
+        self._job = Job(
+            fn=fn,
+            runtime=self._runtime,
+            specs=self._specs,
+            limits=self._run_limits(fn),
+            state=self._state,
+            module=module,
+            datamodule=datamodule,
+            callbacks=self._callbacks,
+            loggers=self._loggers if not self.fast_dev_run else [],
+            profiler=self._profiler,
+            hooks=self._hooks,
+            recorder=self._recorder,
+            board=self._board,
+            ckpt_path=resolve_ckpt_path(
+                self._next_ckpt_path if ckpt_path is None else ckpt_path,
+                fn,
+                self._callbacks,
+                self.default_root_dir,
+                has_model=model is not None,
+                fast_dev_run=bool(self.fast_dev_run),
+            ),
+            weights_only=weights_only,
+            save=self.save_checkpoint,
+        )
+        self._hooks.resolve(self, self._callbacks, module, datamodule)
+        return self._job
+
+    def _run_limits(self, fn: TrainerFn) -> RunLimits:
+        if fn is not TrainerFn.FITTING:
+            return RunLimits()
+        limits = self._specs.limits
+        max_epochs, min_epochs = resolve_epochs(limits, has_timer=bool(self._with_role(Role.TIMER)))
+        return RunLimits(max_epochs, min_epochs, limits.max_steps, limits.min_steps or 0)
+
+    def _new_evaluation(
+        self,
+        fn: TrainerFn,
+        model: Any,
+        dataloaders: Any,
+        datamodule: Any,
+        ckpt_path: AnyPath | None,
+        weights_only: bool | None,
+    ) -> EvaluationRun:
+        dataloaders, datamodule = split_datamodule(dataloaders, datamodule, "dataloaders")
+        job = self._new_job(fn, model, datamodule, ckpt_path, weights_only)
+        stage = {TrainerFn.VALIDATING: "val", TrainerFn.TESTING: "test"}.get(fn, "predict")
+        source = loader_source(stage, dataloaders, datamodule, job.module)
+        verify(job, {stage: source})
+        require_loaders(source, fn.value)
+        self._evaluation = new_evaluation_run(job, source)
+        return self._evaluation
+
+    def _evaluate(self, run: EvaluationRun, verbose: bool) -> list[dict[str, float]]:
+        x_axis = self._progress.batches_that_stepped
+        outputs: list[dict[str, float]] = run_guarded(
+            run.job, evaluate_in_process, run, stage_of(run.job.fn), x_axis, self.current_epoch, verbose
+        )
+        return outputs
+
+    def _change_limits(self, **limits: Any) -> None:
+        given = {name: getattr(self._specs.limits, name) for name in ("max_epochs", "max_steps")} | limits
+        checked = trainer_specs(**given).limits
+        changed = replace(self._specs.limits, max_epochs=checked.max_epochs, max_steps=checked.max_steps)
+        self._specs = replace(self._specs, limits=changed)

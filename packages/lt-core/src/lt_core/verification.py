@@ -1,0 +1,97 @@
+"""Verification: is this module complete for what's asked of it, before anything is set up."""
+
+from inspect import signature
+from typing import Any
+
+from torch import nn
+
+from lt_core.hook_plan import check_hook_names, overrides
+from lt_core.run.job import Job
+from lt_core.run.loaders import LoaderSource
+from lt_interfaces.errors import MisconfigurationException
+from lt_interfaces.hooks import Hearer
+from lt_interfaces.rank_zero import rank_zero_warn
+from lt_interfaces.states import TrainerFn
+
+_RESTRICTED = {"gradient_clip_val": None, "accumulate_grad_batches": 1}
+
+
+def verify(job: Job, sources: dict[str, LoaderSource]) -> None:
+    """Refuse what can't work, naming the method or argument and the way out.
+
+    Raises:
+        MisconfigurationException: for missing steps, and manual optimization with arguments of the automatic one.
+        NotImplementedError: for retired hooks.
+        RuntimeError: for a training step of Lightning 1.
+    """
+    check_hook_names(job.module, Hearer.MODULE)
+    for callback in job.callbacks:
+        check_hook_names(callback, Hearer.CALLBACK)
+    if job.datamodule is not None:
+        check_hook_names(job.datamodule, Hearer.DATAMODULE)
+    if job.fn is TrainerFn.FITTING:
+        _verify_fit(job, sources)
+    elif job.fn is TrainerFn.PREDICTING:
+        _verify_predict(job.module)
+    else:
+        stage = "validation" if job.fn is TrainerFn.VALIDATING else "test"
+        _require_step(job.module, stage, f"Trainer.{job.fn.value}()")
+
+
+def validates_while_fitting(module: Any, source: LoaderSource) -> bool:
+    """Say whether fitting validates; one half without the other is worth a warning."""
+    has_step, has_data = overrides(module, "validation_step"), source.is_defined
+    if has_data and not has_step:
+        rank_zero_warn("There's validation data, but the module defines no `validation_step`: validation is skipped.")
+    if has_step and not has_data:
+        rank_zero_warn("The module defines `validation_step`, but there's no validation data: validation is skipped.")
+    return has_step and has_data
+
+
+def _verify_fit(job: Job, sources: dict[str, LoaderSource]) -> None:
+    module, spec = job.module, job.specs.optimization
+    _require_step(module, "training", "Trainer.fit()")
+    if not overrides(module, "configure_optimizers"):
+        message = f"`Trainer.fit()` needs `{type(module).__name__}.configure_optimizers(self)`, which isn't defined."
+        raise MisconfigurationException(message)
+    if not sources["train"].is_defined:
+        message = (
+            "`Trainer.fit()` needs training data: pass `train_dataloaders` or a `datamodule`, or define"
+            " `train_dataloader()` in the module."
+        )
+        raise MisconfigurationException(message)
+    if "optimizer_idx" in signature(module.training_step).parameters:
+        message = (
+            "`training_step` can't take `optimizer_idx`. With several optimizers set `self.automatic_optimization ="
+            " False` and step each in `training_step`."
+        )
+        raise RuntimeError(message)
+    if not module.automatic_optimization:
+        _verify_manual(spec)
+
+
+def _verify_manual(spec: Any) -> None:
+    for name, neutral in _RESTRICTED.items():
+        value = getattr(spec, name)
+        if value != neutral:
+            way_out = "`self.clip_gradients(...)`" if "clip" in name else "your own count of batches"
+            message = (
+                f"`Trainer({name}={value})` is for automatic optimization, but the module has"
+                f" `automatic_optimization = False`. Use {way_out} in `training_step`."
+            )
+            raise MisconfigurationException(message)
+
+
+def _verify_predict(module: Any) -> None:
+    step = getattr(module, "predict_step", None)
+    if step is None or not (overrides(module, "predict_step") or type(module).forward is not nn.Module.forward):
+        message = f"`Trainer.predict()` needs `predict_step` or `forward` in {type(module).__name__}."
+        raise MisconfigurationException(message)
+
+
+def _require_step(module: Any, stage: str, entry: str) -> None:
+    if not overrides(module, f"{stage}_step"):
+        message = (
+            f"`{entry}` needs `{type(module).__name__}.{stage}_step(self, batch, batch_idx)`, which isn't defined."
+        )
+        raise MisconfigurationException(message)
