@@ -1,0 +1,175 @@
+"""Stops training when a metric no longer improves."""
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from lt_callbacks.evaluation_timing import decides_at_train_epoch_end
+from lt_callbacks.run import Run
+from lt_callbacks.stopping_rule import EarlyStoppingReason, StoppingRule, Watched
+from lt_callbacks.top_k import check_mode, worst
+from lt_interfaces.callback import Callback
+from lt_interfaces.errors import MisconfigurationException
+from lt_interfaces.rank_zero import rank_prefixed_message, rank_zero_info, rank_zero_warn
+from lt_interfaces.roles import Role
+from lt_interfaces.spelling import did_you_mean
+from lt_interfaces.states import TrainerFn
+
+
+class EarlyStopping(Callback):
+    """Asks to stop when a logged metric hasn't improved for a while, or has passed a limit.
+
+    It looks at the metric's value over all ranks at the end of each epoch or, where validation doesn't run exactly once
+    at an epoch's end, after each validation. ``min_epochs`` and ``min_steps`` are waited for. What it has seen survives
+    a resume; ``patience`` is always the one given here.
+
+    Args:
+        monitor: the name of a logged metric.
+        min_delta: how much better a value must be to count as improvement.
+        patience: checks (not epochs) in a row without improvement that end the run.
+        verbose: tell about improvements.
+        mode: ``"min"`` or ``"max"``: which values are better.
+        strict: a metric that hasn't been logged raises.
+        check_finite: stop when the metric is NaN or infinite.
+        stopping_threshold: stop when the metric is better than this.
+        divergence_threshold: stop when the metric is worse than this.
+        check_on_train_epoch_end: look when the training epoch ends rather than after validation.
+        log_rank_zero_only: messages come from rank 0 alone.
+
+    Raises:
+        MisconfigurationException: for arguments that can't work.
+        RuntimeError: while fitting, when ``strict`` and the metric hasn't been logged.
+
+    >>> EarlyStopping(monitor="val_accuracy", mode="max", patience=5).state_key
+    "EarlyStopping{'monitor': 'val_accuracy', 'mode': 'max'}"
+    """
+
+    role: ClassVar[Role | None] = Role.STOP
+
+    def __init__(
+        self,
+        monitor: str,
+        min_delta: float = 0.0,
+        patience: int = 3,
+        verbose: bool = False,
+        mode: str = "min",
+        strict: bool = True,
+        check_finite: bool = True,
+        stopping_threshold: float | None = None,
+        divergence_threshold: float | None = None,
+        check_on_train_epoch_end: bool | None = None,
+        log_rank_zero_only: bool = False,
+    ) -> None:
+        check_mode(mode)
+        if not isinstance(patience, int) or isinstance(patience, bool) or patience < 0:
+            message = f"`patience` must be a whole number of checks >= 0, not {patience!r}."
+            raise MisconfigurationException(message)
+        self.verbose = verbose
+        self.strict = strict
+        self.log_rank_zero_only = log_rank_zero_only
+        self.stopped_epoch = 0
+        self._check_on_train_epoch_end = check_on_train_epoch_end
+        self._rule = StoppingRule(
+            monitor, mode, abs(min_delta), patience, check_finite, stopping_threshold, divergence_threshold
+        )
+        self._watched = Watched(best_score=worst(mode))
+
+    @property
+    def monitor(self) -> str:
+        """The metric it looks at."""
+        return self._rule.monitor
+
+    @property
+    def mode(self) -> str:
+        """Which values are better."""
+        return self._rule.mode
+
+    @property
+    def patience(self) -> int:
+        """Checks without improvement that end the run."""
+        return self._rule.patience
+
+    @property
+    def wait_count(self) -> int:
+        """Checks without improvement so far."""
+        return self._watched.wait_count
+
+    @property
+    def best_score(self) -> Tensor:
+        """The best value seen."""
+        return self._watched.best_score
+
+    @property
+    def stopping_reason(self) -> EarlyStoppingReason:
+        """Why it asked to stop."""
+        return self._watched.reason
+
+    @property
+    def stopping_reason_message(self) -> str | None:
+        """Why it asked to stop, in words; ``None`` while it hasn't."""
+        return self._watched.message if self._watched.reason else None
+
+    @property
+    def state_key(self) -> str:
+        """Names the metric, so that several can live in one run."""
+        return self._generate_state_key(monitor=self.monitor, mode=self.mode)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "wait_count": self.wait_count,
+            "stopped_epoch": self.stopped_epoch,
+            "best_score": self.best_score,
+            "patience": self.patience,
+            "stopping_reason": int(self.stopping_reason),
+            "stopping_reason_message": self.stopping_reason_message,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what was seen; ``patience`` stays as given to the constructor."""
+        self.stopped_epoch = state_dict["stopped_epoch"]
+        self._watched = Watched(
+            best_score=torch.as_tensor(state_dict["best_score"]),
+            wait_count=state_dict["wait_count"],
+            reason=EarlyStoppingReason(state_dict.get("stopping_reason", 0)),
+            message=state_dict.get("stopping_reason_message") or "",
+        )
+
+    def on_train_epoch_end(self, trainer: Run, pl_module: Any) -> None:
+        if decides_at_train_epoch_end(trainer, self._check_on_train_epoch_end):
+            self._check(trainer)
+
+    def on_validation_end(self, trainer: Run, pl_module: Any) -> None:
+        if not decides_at_train_epoch_end(trainer, self._check_on_train_epoch_end):
+            self._check(trainer)
+
+    def _check(self, trainer: Run) -> None:
+        """Look at the metric and ask to stop where it says so. Collective."""
+        if trainer.state.fn is not TrainerFn.FITTING or trainer.sanity_checking or trainer.fast_dev_run:
+            return
+        current = trainer.reduced(self.monitor)
+        if current is None:
+            self._tell_missing(sorted(trainer.callback_metrics))
+            return
+        earlier = replace(self._watched, reason=EarlyStoppingReason.NOT_STOPPED)
+        self._watched = self._rule.judge(current.detach().cpu().squeeze(), earlier)
+        if trainer.agree(bool(self._watched.reason), all_ranks=False):
+            self.stopped_epoch = trainer.current_epoch
+            trainer.request_stop(f"EarlyStopping: {self._watched.message}")
+        if self._watched.message and (self.verbose or self._watched.reason):
+            self._tell(trainer, f"EarlyStopping: {self._watched.message}.")
+
+    def _tell_missing(self, logged: list[str]) -> None:
+        message = (
+            f"`EarlyStopping(monitor={self.monitor!r})` found no such metric.{did_you_mean(self.monitor, logged)} "
+            f"Logged so far: {logged}. Log it with `self.log({self.monitor!r}, ...)`, or pass `strict=False`."
+        )
+        if self.strict:
+            raise RuntimeError(message)
+        if self.verbose:
+            rank_zero_warn(message, category=RuntimeWarning)
+
+    def _tell(self, trainer: Run, message: str) -> None:
+        several = trainer.world_size > 1 and not self.log_rank_zero_only
+        rank_zero_info(rank_prefixed_message(message, trainer.global_rank) if several else message)
