@@ -1,0 +1,52 @@
+"""The progress bar that tqdm draws."""
+
+import os
+import sys
+from importlib.util import find_spec
+
+from lt_callbacks.batch_progress_bar import BatchProgressBar
+from lt_callbacks.progress_display import LineDisplay, ProgressDisplay
+from lt_callbacks.run import Run
+from lt_interfaces.errors import missing_package
+
+_RATE_IN_COLAB = 20
+
+
+class TQDMProgressBar(BatchProgressBar):
+    """A bar per epoch and per evaluated loader, drawn by tqdm; in output that isn't a terminal, plain lines.
+
+    Needs ``pip install lt-callbacks[tqdm]``. The environment's ``TQDM_MINITERS`` raises ``refresh_rate``.
+
+    Args:
+        refresh_rate: batches between two refreshes, at most ten refreshes and at least one per second; 0: no bar.
+        process_position: lines to leave free above the bar, for several processes in one terminal.
+        leave: keep the bar of each epoch rather than only the last one's.
+
+    Raises:
+        MissingPackageError: when tqdm isn't installed.
+
+    >>> TQDMProgressBar(refresh_rate=10).is_enabled
+    True
+    """
+
+    def __init__(self, refresh_rate: int = 1, process_position: int = 0, leave: bool = False) -> None:
+        if find_spec("tqdm") is None:
+            error = missing_package("tqdm", "`TQDMProgressBar`", "lt-callbacks[tqdm]")
+            raise error
+        super().__init__(rate_in_environment(refresh_rate), leave)
+        self.process_position = process_position
+
+    def make_display(self, trainer: Run) -> ProgressDisplay:
+        # Deferred: tqdm is optional, and who uses another bar shouldn't load it.
+        from lt_callbacks.tqdm_display import TqdmDisplay, draws_bars
+
+        return TqdmDisplay(self.process_position) if draws_bars(sys.stdout) else LineDisplay(sys.stdout)
+
+
+def rate_in_environment(refresh_rate: int) -> int:
+    """Return the rate, made slower where the environment asks for it; 0 stays 0."""
+    if "COLAB_GPU" in os.environ and refresh_rate == 1:
+        # A notebook far away draws slowly: each refresh is sent over the network.
+        refresh_rate = _RATE_IN_COLAB
+    least = os.environ.get("TQDM_MINITERS", "")
+    return max(refresh_rate, int(least)) if refresh_rate > 0 and least.isdecimal() else refresh_rate
