@@ -1,0 +1,30 @@
+"""Callbacks: checkpoints, early stopping, learning rates, progress, summaries, time."""
+
+from lt_callbacks.checkpoint import Checkpoint
+from lt_callbacks.early_stopping import EarlyStopping
+from lt_callbacks.lambda_callback import LambdaCallback
+from lt_callbacks.learning_rate_monitor import LearningRateMonitor
+from lt_callbacks.model_checkpoint import ModelCheckpoint
+from lt_callbacks.model_summary_printer import ModelSummary, RichModelSummary
+from lt_callbacks.progress_bar import ProgressBar
+from lt_callbacks.rich_progress_bar import RichProgressBar
+from lt_callbacks.rich_theme import RichProgressBarTheme
+from lt_callbacks.timer import Timer
+from lt_callbacks.tqdm_progress_bar import TQDMProgressBar
+from lt_interfaces.callback import Callback
+
+__all__ = [
+    "Callback",
+    "Checkpoint",
+    "EarlyStopping",
+    "LambdaCallback",
+    "LearningRateMonitor",
+    "ModelCheckpoint",
+    "ModelSummary",
+    "ProgressBar",
+    "RichModelSummary",
+    "RichProgressBar",
+    "RichProgressBarTheme",
+    "TQDMProgressBar",
+    "Timer",
+]
