@@ -1,0 +1,94 @@
+"""What every checkpoint IO promises."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lt_interfaces.checkpoint_io import CheckpointIO, CheckpointTraits
+
+
+class Touch:
+    """Leaves a file where it's unpickled: stands for code in a hostile checkpoint."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+        return open, (str(self.path), "w")
+
+
+class CheckpointIOContract:
+    """Subclass it and override `checkpoint_io`."""
+
+    @pytest.fixture
+    def checkpoint_io(self) -> CheckpointIO:
+        """Return the checkpoint IO to check."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        """Return where the checkpoint goes, in a folder that isn't there yet."""
+        return tmp_path / "run" / "last.ckpt"
+
+    def test_says_what_it_is(self, checkpoint_io: CheckpointIO) -> None:
+        assert isinstance(checkpoint_io.traits, CheckpointTraits)
+
+    def test_loads_what_was_saved(self, checkpoint_io: CheckpointIO, path: Path) -> None:
+        save(checkpoint_io, {"epoch": 3, "state_dict": {"weight": torch.arange(4.0)}}, path)
+        loaded = checkpoint_io.load_checkpoint(path)
+        assert loaded["epoch"] == 3
+        assert torch.equal(loaded["state_dict"]["weight"], torch.arange(4.0))
+
+    def test_takes_paths_as_strings(self, checkpoint_io: CheckpointIO, path: Path) -> None:
+        save(checkpoint_io, {"state_dict": {"weight": torch.ones(1)}}, str(path))
+        assert "state_dict" in checkpoint_io.load_checkpoint(str(path))
+
+    def test_loads_to_the_cpu_unless_told_otherwise(self, checkpoint_io: CheckpointIO, path: Path) -> None:
+        save(checkpoint_io, {"state_dict": {"weight": torch.ones(1)}}, path)
+        assert checkpoint_io.load_checkpoint(path)["state_dict"]["weight"].device.type == "cpu"
+
+    def test_the_latest_save_wins(self, checkpoint_io: CheckpointIO, path: Path) -> None:
+        for epoch in (1, 2):
+            save(checkpoint_io, {"epoch": epoch, "state_dict": {"weight": torch.ones(1)}}, path)
+        assert checkpoint_io.load_checkpoint(path)["epoch"] == 2
+
+    def test_a_failing_save_leaves_the_previous_checkpoint_whole(self, checkpoint_io: CheckpointIO, path: Path) -> None:
+        save(checkpoint_io, {"epoch": 1, "state_dict": {"weight": torch.ones(1)}}, path)
+        with pytest.raises(Exception, match=r"pickle|local"):
+            save(checkpoint_io, {"epoch": 2, "state_dict": {"weight": lambda: None}}, path)
+        assert checkpoint_io.load_checkpoint(path)["epoch"] == 1
+
+    def test_a_missing_checkpoint_is_named(self, checkpoint_io: CheckpointIO, path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match=path.name):
+            checkpoint_io.load_checkpoint(path)
+
+    @pytest.mark.parametrize("weights_only", [None, True])
+    def test_never_runs_code_from_a_file_unasked(
+        self, checkpoint_io: CheckpointIO, tmp_path: Path, weights_only: bool | None
+    ) -> None:
+        path, trace = tmp_path / "hostile.ckpt", tmp_path / "was_here"
+        torch.save({"epoch": 1, "callbacks": Touch(trace)}, path)
+        with pytest.raises(Exception, match=r"weights_only|checkpoint"):
+            checkpoint_io.load_checkpoint(path, weights_only=weights_only)
+        assert not trace.exists()
+
+    def test_removes_a_checkpoint(self, checkpoint_io: CheckpointIO, path: Path) -> None:
+        save(checkpoint_io, {"state_dict": {"weight": torch.ones(1)}}, path)
+        checkpoint_io.remove_checkpoint(path)
+        checkpoint_io.teardown()
+        assert not path.exists()
+
+    def test_removing_nothing_is_quiet(self, checkpoint_io: CheckpointIO, path: Path) -> None:
+        checkpoint_io.remove_checkpoint(path)
+
+    def test_nothing_is_left_beside_a_checkpoint(self, checkpoint_io: CheckpointIO, path: Path) -> None:
+        save(checkpoint_io, {"state_dict": {"weight": torch.ones(1)}}, path)
+        assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def save(checkpoint_io: CheckpointIO, checkpoint: dict[str, Any], path: str | Path) -> None:
+    """Save and wait until it's committed; what goes wrong is raised here."""
+    checkpoint_io.save_checkpoint(checkpoint, path)
+    checkpoint_io.teardown()

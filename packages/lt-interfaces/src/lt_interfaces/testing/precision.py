@@ -1,0 +1,136 @@
+"""What every precision promises."""
+
+import io
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+
+from lt_interfaces.precision import Precision, PrecisionDtypes
+from lt_interfaces.testing.data import RegressionDataset
+from lt_interfaces.testing.models import TinyRegressor
+
+
+class PrecisionContract:
+    """Subclass it and override `precision`; `tolerance` says how far its gradients may be from those of 32 bits."""
+
+    tolerance = 1e-6
+
+    @pytest.fixture
+    def precision(self) -> Precision:
+        """Return the precision to check, made for the CPU."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def optimizer(self, precision: Precision) -> Optimizer:
+        """Return an optimizer of a converted module, with gradients."""
+        module = precision.convert_module(TinyRegressor())
+        optimizer = SGD(module.parameters(), lr=0.1)
+        run_backward(precision, module)
+        return optimizer
+
+    def test_has_a_name(self, precision: Precision) -> None:
+        assert precision.precision == precision.precision.lower() != ""
+
+    def test_tells_sharding_engines_its_formats(self, precision: Precision) -> None:
+        assert isinstance(precision.dtypes(), PrecisionDtypes)
+
+    def test_leaves_alone_what_has_no_format(self, precision: Precision) -> None:
+        batch = {"name": "a", "labels": torch.tensor([1, 2]), "nested": [(True, None)]}
+        converted = precision.convert_input(batch)
+        assert converted["name"] == "a"
+        assert converted["labels"].dtype == torch.int64
+        assert converted["nested"] == [(True, None)]
+
+    def test_outputs_come_in_the_default_format(self, precision: Precision) -> None:
+        module = precision.convert_module(TinyRegressor())
+        with precision.forward_context():
+            output = module(precision.convert_input(torch.ones(2, 4)))
+        assert precision.convert_output({"output": output})["output"].dtype == torch.get_default_dtype()
+
+    @pytest.mark.parametrize("context", ["forward_context", "module_init_context", "tensor_init_context"])
+    def test_a_context_is_restored_when_its_body_raises(self, precision: Precision, context: str) -> None:
+        before = (torch.get_default_dtype(), torch.is_autocast_enabled("cpu"))
+        for _ in range(2):
+            with pytest.raises(KeyError), getattr(precision, context)():
+                raise KeyError
+        assert (torch.get_default_dtype(), torch.is_autocast_enabled("cpu")) == before
+
+    def test_backward_runs_once_with_its_arguments(self, precision: Precision) -> None:
+        calls: list[dict[str, Any]] = []
+        precision.backward(torch.ones((), requires_grad=True), lambda loss, **kwargs: calls.append(kwargs), again=True)
+        assert calls == [{"again": True}]
+
+    def test_gradients_are_those_of_full_precision_once_unscaled(
+        self, precision: Precision, optimizer: Optimizer
+    ) -> None:
+        precision.unscale_gradients(optimizer)
+        expected = TinyRegressor()
+        torch.autograd.backward(training_loss(expected, *whole_batch()))
+        for found, wanted in zip(optimizer.param_groups[0]["params"], expected.parameters(), strict=True):
+            torch.testing.assert_close(found.grad, wanted.grad, rtol=0.0, atol=self.tolerance, check_dtype=False)
+
+    def test_a_step_makes_gradients_then_prepares_then_updates(
+        self, precision: Precision, optimizer: Optimizer
+    ) -> None:
+        weight: Tensor = optimizer.param_groups[0]["params"][0]
+        before = weight.detach().clone()
+        order = []
+
+        def closure() -> Tensor:
+            order.append("closure")
+            return torch.ones(())
+
+        def prepare(stepped: Optimizer) -> None:
+            assert stepped is optimizer
+            assert torch.equal(weight, before)
+            order.append("before_step")
+
+        precision.optimizer_step(optimizer, closure, prepare)
+        assert order == ["closure", "before_step"]
+        assert not torch.equal(weight, before)
+
+    def test_gradients_are_unscaled_when_a_step_prepares(self, precision: Precision, optimizer: Optimizer) -> None:
+        expected = TinyRegressor()
+        torch.autograd.backward(training_loss(expected, *whole_batch()))
+        wanted = next(iter(expected.parameters())).grad
+        found: list[Tensor] = []
+        precision.optimizer_step(
+            optimizer,
+            lambda: torch.ones(()),
+            lambda stepped: found.append(stepped.param_groups[0]["params"][0].grad.clone()),
+        )
+        torch.testing.assert_close(found[0], wanted, rtol=0.0, atol=self.tolerance, check_dtype=False)
+
+    def test_a_step_returns_what_the_closure_returned(self, precision: Precision, optimizer: Optimizer) -> None:
+        assert precision.optimizer_step(optimizer, lambda: torch.tensor(3.0), lambda _: None) == 3.0
+
+    def test_its_state_loads_without_unpickling_objects(self, precision: Precision) -> None:
+        file = io.BytesIO()
+        torch.save(precision.state_dict(), file)
+        file.seek(0)
+        precision.load_state_dict(torch.load(file, weights_only=True))
+
+    def test_has_a_key_if_it_has_state(self, precision: Precision) -> None:
+        assert precision.checkpoint_key or precision.state_dict() == {}
+
+
+def whole_batch() -> tuple[Tensor, Tensor]:
+    """Return the batch that the gradients come from."""
+    data = RegressionDataset(length=8)
+    return data.rows, data.targets
+
+
+def training_loss(module: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean squared error."""
+    return nn.functional.mse_loss(module(inputs), targets)
+
+
+def run_backward(precision: Precision, module: nn.Module) -> None:
+    """Make gradients as a loop does."""
+    inputs, targets = precision.convert_input(whole_batch())
+    with precision.forward_context():
+        loss = training_loss(module, inputs, targets)
+    precision.backward(loss, Tensor.backward)
