@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lt_interfaces import CheckpointIO, CheckpointTraits
-from lt_interfaces.commit import commit_file, remove_committed
+from lt_interfaces.commit import commit_file, is_whole, remove_committed
 
 
 class LocalCheckpointIO(CheckpointIO):
@@ -49,13 +49,16 @@ class LocalCheckpointIO(CheckpointIO):
         if source.is_dir():
             message = f"`{source}` is a folder; this checkpoint IO reads one file."
             raise IsADirectoryError(message)
+        if not is_whole(source):
+            message = f"`{source}` is damaged: it was never written to its end, or cut off since."
+            raise UnpicklingError(message)
         try:
             checkpoint: dict[str, Any] = torch.load(
                 source,
                 map_location="cpu" if map_location is None else map_location,
                 weights_only=weights_only is not False,
             )
-        except UnpicklingError as error:
+        except (UnpicklingError, EOFError, LookupError) as error:
             message = _unreadable(source, weights_only, error)
             raise UnpicklingError(message) from error
         return checkpoint
@@ -67,7 +70,7 @@ class LocalCheckpointIO(CheckpointIO):
         """Do nothing: every save was finished when it returned."""
 
 
-def _unreadable(path: Path, weights_only: bool | None, error: UnpicklingError) -> str:
+def _unreadable(path: Path, weights_only: bool | None, error: Exception) -> str:
     if weights_only is False:
         return f"`{path}` is damaged or no checkpoint: {error}"
     return (

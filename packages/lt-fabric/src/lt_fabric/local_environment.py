@@ -25,6 +25,9 @@ class LocalEnvironment(ClusterEnvironment):
         self._global_rank = 0
         self._reservation: socket.socket | None = None
 
+    def __del__(self) -> None:
+        self.teardown()  # a run that was only put together is never torn down
+
     @classmethod
     def detect(cls) -> bool:
         return True
