@@ -13,7 +13,7 @@ _ALGORITHMS = ("norm", "value")
 
 
 def clip_gradients(
-    strategy: Strategy, spec: OptimizationSpec, optimizer: Optimizer, value: Any, algorithm: Any
+    strategy: Strategy, spec: OptimizationSpec, *, optimizer: Optimizer, value: Any, algorithm: Any
 ) -> Tensor | None:
     """Clip the gradients of an optimizer's parameters; returns the norm before clipping, without a host sync.
 
@@ -40,8 +40,8 @@ def _agreed(name: str, given: Any, trainers: Any) -> Any:
         return trainers
     if trainers is not None and given != trainers:
         message = (
-            f"`{name}={given!r}` was passed to `clip_gradients`, but the Trainer has `{name}={trainers!r}`. Set it in one"
-            " place only."
+            f"`{name}={given!r}` was passed to `clip_gradients`, but the Trainer has `{name}={trainers!r}`."
+            " Set it in one place only."
         )
         raise MisconfigurationException(message)
     return given

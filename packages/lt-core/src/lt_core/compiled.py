@@ -12,8 +12,9 @@ def unwrap_compiled(model: Any) -> Any:
     original = getattr(model, "_orig_mod", None)
     if original is None or not isinstance(model, nn.Module):
         return model
+    compiled: Any = model  # typed as a plain module by torch
     for name in _COMPILED:
         method = getattr(original, name, None)
         if method is not None:
-            setattr(original, name, model.dynamo_ctx(method))
+            setattr(original, name, compiled.dynamo_ctx(method))
     return original

@@ -21,18 +21,21 @@ def make_callbacks(specs: TrainerSpecs) -> list[Any]:
         MissingPackageError: when a default was asked for explicitly and isn't installed; gives the install line.
     """
     callbacks: list[Any] = list(specs.callbacks)
-    _add(callbacks, "model_checkpoint", Role.CHECKPOINT, "enable_checkpointing", specs.saving.enable_checkpointing)
+    wanted = specs.saving.enable_checkpointing
+    _add(callbacks, "model_checkpoint", role=Role.CHECKPOINT, argument="enable_checkpointing", wanted=wanted)
     if specs.limits.max_time is not None:
         _add_timer(callbacks, specs.limits.max_time)
-    _add(callbacks, "progress_bar", Role.PROGRESS, "enable_progress_bar", specs.logging.enable_progress_bar)
-    _add(callbacks, "model_summary", Role.SUMMARY, "enable_model_summary", specs.logging.enable_model_summary)
+    wanted = specs.logging.enable_progress_bar
+    _add(callbacks, "progress_bar", role=Role.PROGRESS, argument="enable_progress_bar", wanted=wanted)
+    wanted = specs.logging.enable_model_summary
+    _add(callbacks, "model_summary", role=Role.SUMMARY, argument="enable_model_summary", wanted=wanted)
     return ordered(callbacks)
 
 
 def ordered(callbacks: Iterable[Any]) -> list[Any]:
     """Return callbacks as they're called: tuners first, checkpoints last, others as given."""
     place = {Role.TUNER: 0, Role.CHECKPOINT: 2}
-    return sorted(callbacks, key=lambda callback: place.get(getattr(callback, "role", None), 1))
+    return sorted(callbacks, key=lambda callback: place.get(callback.role, 1))
 
 
 def merge_module_callbacks(callbacks: Sequence[Any], returned: Any) -> list[Any]:
@@ -76,8 +79,6 @@ def make_loggers(specs: TrainerSpecs) -> list[Logger]:
     asked = specs.logging.logger
     if asked is None or asked is True:
         return _default_loggers(specs.saving.default_root_dir, required=asked is True)
-    if asked is False:
-        return []
     return [_named_logger(one, specs.saving.default_root_dir) if isinstance(one, str) else one for one in asked]
 
 
@@ -94,7 +95,7 @@ def make_profiler(specs: TrainerSpecs) -> Profiler | None:
     return profiler
 
 
-def _add(callbacks: list[Any], name: str, role: Role, argument: str, wanted: bool | None) -> None:
+def _add(callbacks: list[Any], name: str, *, role: Role, argument: str, wanted: bool | None) -> None:
     """Add a default callback unless one of its role is there, it's switched off, or it isn't installed."""
     if wanted is False or any(getattr(callback, "role", None) is role for callback in callbacks):
         return

@@ -16,7 +16,7 @@ from lt_interfaces.states import TrainerFn, TrainerStatus
 Result = TypeVar("Result")
 
 
-def run_guarded(job: Job, body: Callable[..., Result], *args: Any) -> Result:
+def run_guarded(job: Job, body: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
     """Run an entry point in every process of the job; whatever happens, everybody hears of the end.
 
     Raises:
@@ -25,7 +25,7 @@ def run_guarded(job: Job, body: Callable[..., Result], *args: Any) -> Result:
     job.state.status = TrainerStatus.RUNNING
     try:
         with torch_flags(job.specs.optimization):
-            result = job.runtime.launch(body, *args)
+            result: Result = job.runtime.launch(body, *args, **kwargs)
     except BaseException as exception:
         _interrupt(job, exception)
         if isinstance(exception, KeyboardInterrupt):
@@ -136,14 +136,14 @@ def _log_dir(job: Job) -> str | None:
 def _merged_hyperparameters(job: Job) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for owner in (job.module, job.datamodule):
-        if not getattr(owner, "_log_hyperparams", False):
+        if owner is None or not getattr(owner, "_log_hyperparams", False):
             continue
         own = {name: value for name, value in dict(owner.hparams_initial).items() if name != "_class_path"}
         differing = [name for name in own.keys() & merged.keys() if not _equal(own[name], merged[name])]
         if differing:
             message = (
-                f"The module and the datamodule give different values to the hyper-parameters {sorted(differing)}. Rename"
-                " one of each, or call `save_hyperparameters(logger=False)` in one of the two."
+                f"The module and the datamodule give different values to the hyper-parameters {sorted(differing)}."
+                " Rename one of each, or call `save_hyperparameters(logger=False)` in one of the two."
             )
             raise RuntimeError(message)
         merged |= own

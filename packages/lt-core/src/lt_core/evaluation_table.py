@@ -44,5 +44,4 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _rule(corners: str, widths: Sequence[int]) -> str:
-    left, middle, right = corners
-    return left + middle.join("─" * (width + 2) for width in widths) + right
+    return corners[0] + corners[1].join("─" * (width + 2) for width in widths) + corners[2]

@@ -59,7 +59,7 @@ def to_onnx(
     if file_path is None and not settings["dynamo"]:
         message = "`to_onnx(dynamo=False)` only writes to a file: pass `file_path`."
         raise ValueError(message)
-    args, named = _call_arguments(_sample(module, input_sample, "input_sample", transfer))
+    args, named = _call_arguments(_sample(module, input_sample, argument="input_sample", transfer=transfer))
     target = None if file_path is None else os.fspath(file_path)
     with _evaluating(module), warnings.catch_warnings():
         # The choice of the older exporter was the caller's; torch's advice against it would come with every call.
@@ -94,7 +94,7 @@ def to_exported_program(
     if file_path is not None and not os.fspath(file_path).endswith(".pt2"):
         message = f"`file_path` of an exported program must end in .pt2, but {str(file_path)!r} was given."
         raise ValueError(message)
-    args, named = _call_arguments(_sample(module, input_sample, "input_sample", transfer))
+    args, named = _call_arguments(_sample(module, input_sample, argument="input_sample", transfer=transfer))
     with _evaluating(module):
         program = torch.export.export(module, args, named, **kwargs)
     if file_path is not None:
@@ -135,7 +135,7 @@ def to_torchscript(
         if method == "script":
             script = torch.jit.script(module, **kwargs)
         else:
-            args, named = _call_arguments(_sample(module, example_inputs, "example_inputs", transfer))
+            args, named = _call_arguments(_sample(module, example_inputs, argument="example_inputs", transfer=transfer))
             inputs = {"example_kwarg_inputs": named} if named else {"example_inputs": args}
             script = torch.jit.trace(module, **inputs, **kwargs)  # type: ignore[no-untyped-call]  # torch's own
         if file_path is not None:
@@ -181,7 +181,7 @@ def to_tensorrt(
         raise MisconfigurationException(message)
     tensorrt = import_module("torch_tensorrt")  # imported here: a heavy optional package
     retrace = settings.pop("retrace", False)
-    sample = _sample(module, input_sample, "input_sample", transfer)
+    sample = _sample(module, input_sample, argument="input_sample", transfer=transfer)
     args, named = _call_arguments(move_data_to_device(sample, device))
     with _evaluating(module):
         compiled = tensorrt.compile(
@@ -199,7 +199,7 @@ def to_tensorrt(
     return compiled
 
 
-def _sample(module: nn.Module, given: Any, argument: str, transfer: Transfer | None) -> Any:
+def _sample(module: nn.Module, given: Any, *, argument: str, transfer: Transfer | None) -> Any:
     sample = getattr(module, "example_input_array", None) if given is None else given
     if sample is None:
         message = f"Exporting needs an input to follow: pass `{argument}` or set `self.example_input_array`."

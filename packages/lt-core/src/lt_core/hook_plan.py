@@ -1,5 +1,6 @@
 """The hook plan: who really hears each hook of the table, resolved once per stage."""
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from inspect import signature
 from typing import Any, Protocol
@@ -10,6 +11,9 @@ from lt_interfaces.roles import Role
 from lt_interfaces.spelling import edit_distance
 
 Hear = Callable[..., Any]
+
+_BASES = ("lt_core.module", "lt_interfaces.", "lt_datamodules.datamodule")
+"""Modules of the users' base classes, whose methods are defaults."""
 
 
 class HookClock(Protocol):
@@ -28,12 +32,12 @@ class HookPlan:
         self._clock = clock
         self._hearers: dict[str, tuple[Hear, ...]] = {hook.name: () for hook in HOOKS}
 
-    def resolve(self, trainer: Any, callbacks: Iterable[Any], module: Any, datamodule: Any | None) -> None:
+    def resolve(self, trainer: Any, callbacks: Iterable[Any], *, module: Any, datamodule: Any | None) -> None:
         """Find out who hears what; called before a stage and when callbacks change."""
         callbacks = list(callbacks)
         for hook in HOOKS:
             if hook.kind is Kind.EVENT:
-                hearers = _hearers_of(hook, trainer, callbacks, module, datamodule)
+                hearers = _hearers_of(hook, trainer, callbacks=callbacks, module=module, datamodule=datamodule)
                 self._hearers[hook.name] = tuple(self._within(hook.name, hear, mute) for hear, mute in hearers)
 
     def notify(self, name: str, *args: Any) -> Any:
@@ -80,7 +84,7 @@ def overrides(owner: Any, name: str) -> bool:
 
 
 def _hearers_of(
-    hook: Hook, trainer: Any, callbacks: Sequence[Any], module: Any, datamodule: Any | None
+    hook: Hook, trainer: Any, *, callbacks: Sequence[Any], module: Any, datamodule: Any | None
 ) -> list[tuple[Hear, bool]]:
     """Return the bound methods that hear a hook, each with whether its answer is dropped."""
     monitors = [callback for callback in callbacks if _is_monitor(callback)] if Hearer.MONITOR in hook.heard_by else []
@@ -172,11 +176,12 @@ def takes_argument(function: Hear, name: str, position: int) -> bool:
     Args:
         function: a bound method.
         name: the argument's name.
-        position: its place, from 0, when it's passed by position.
+        position: its place, from 0, when it's passed by position; `sys.maxsize`: only the name counts.
     """
     parameters = signature(function).parameters
     if name in parameters:
         return True
     kinds = [parameter.kind for parameter in parameters.values()]
     positional = sum(kind.name in ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD") for kind in kinds)
-    return positional > position or any(kind.name == "VAR_POSITIONAL" for kind in kinds)
+    is_open = any(kind.name == "VAR_POSITIONAL" for kind in kinds)
+    return position != sys.maxsize and (positional > position or is_open)

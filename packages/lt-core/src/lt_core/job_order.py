@@ -36,7 +36,7 @@ def split_datamodule(dataloaders: Any, datamodule: Any, argument: str) -> tuple[
     return dataloaders, datamodule
 
 
-def loader_source(stage: str, given: Any, datamodule: Any | None, module: Any) -> LoaderSource:
+def loader_source(stage: str, given: Any, *, datamodule: Any | None, module: Any) -> LoaderSource:
     """Return where the loaders of a stage come from: what was passed, else the datamodule, else the module."""
     if given is not None:
         return LoaderSource(stage, given, is_hook=False)
@@ -51,8 +51,8 @@ def require_loaders(source: LoaderSource, fn: str) -> None:
     """
     if not source.is_defined:
         message = (
-            f"`Trainer.{fn}()` needs data: pass `dataloaders` or a `datamodule`, or define `{source.stage}_dataloader()`"
-            " in the module."
+            f"`Trainer.{fn}()` needs data: pass `dataloaders` or a `datamodule`, or define"
+            f" `{source.stage}_dataloader()` in the module."
         )
         raise MisconfigurationException(message)
 

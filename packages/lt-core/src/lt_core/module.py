@@ -28,13 +28,6 @@ class _LoadFromCheckpoint:
     """A classmethod that says so when it's called on an instance, which would be left as it was."""
 
     def __get__(self, instance: Any, owner: type) -> Callable[..., Any]:
-        if instance is not None and not torch.jit.is_scripting():
-            message = (
-                f"`load_from_checkpoint` returns a new module and is called on the class:"
-                f" `{owner.__name__}.load_from_checkpoint(path)`."
-            )
-            raise TypeError(message)
-
         def load(
             checkpoint_path: FilePath | IO[bytes],
             map_location: Any = None,
@@ -43,9 +36,14 @@ class _LoadFromCheckpoint:
             weights_only: bool | None = None,
             **kwargs: Any,
         ) -> Any:
-            return load_from_checkpoint(
-                owner, checkpoint_path, map_location, hparams_file, strict, weights_only, **kwargs
-            )
+            if instance is not None:
+                message = (
+                    "`load_from_checkpoint` returns a new module and is called on the class:"
+                    f" `{owner.__name__}.load_from_checkpoint(path)`."
+                )
+                raise TypeError(message)
+            options = {"strict": strict, "weights_only": weights_only, **kwargs}
+            return load_from_checkpoint(owner, checkpoint_path, map_location, hparams_file, **options)
 
         return load
 
@@ -107,7 +105,7 @@ class LightningModule(HyperparametersMixin, nn.Module):
         """
         if self._trainer is None and self._fabric is not None:
             return self._fabric
-        if self._trainer is None and not torch.jit.is_scripting():
+        if self._trainer is None:
             message = f"{type(self).__name__} isn't attached to a Trainer yet; `trainer.fit(module)` attaches it."
             raise RuntimeError(message)
         return self._trainer
@@ -187,7 +185,8 @@ class LightningModule(HyperparametersMixin, nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self._probe = fn(self._probe)
-        return super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch annotates only its public methods
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_trainer": None, "_fabric": None, "_recorder": None, "_required_grad": {}}
@@ -259,7 +258,7 @@ class LightningModule(HyperparametersMixin, nn.Module):
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Compute gradients; override to change how."""
-        loss.backward(*args, **kwargs)
+        loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]  # torch leaves it unannotated
 
     def optimizer_step(
         self,
@@ -405,7 +404,7 @@ class LightningModule(HyperparametersMixin, nn.Module):
             metric_attribute,
             rank_zero_only,
         )
-        recorder.log(self, name, value, batch_size, options)
+        recorder.log(self, name, value=value, batch_size=batch_size, options=options)
 
     def log_dict(self, dictionary: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
         """Record several values at once; further arguments as in `log`, from ``prog_bar`` on."""
@@ -430,7 +429,9 @@ class LightningModule(HyperparametersMixin, nn.Module):
         strategy = self.trainer.strategy
 
         def gather(value: Any) -> Tensor:
-            return strategy.all_gather(torch.as_tensor(value, device=self.device), group=group, sync_grads=sync_grads)
+            tensor = torch.as_tensor(value, device=self.device)
+            gathered: Tensor = strategy.all_gather(tensor, group=group, sync_grads=sync_grads)
+            return gathered
 
         return apply_to_collection(data, (Tensor, int, float), gather)
 

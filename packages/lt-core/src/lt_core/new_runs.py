@@ -12,7 +12,7 @@ from lt_core.verification import validates_while_fitting
 from lt_interfaces.progress import EvaluationProgress, FitProgress
 
 
-def new_fit_run(job: Job, train: LoaderSource, val: LoaderSource, progress: FitProgress) -> FitRun:
+def new_fit_run(job: Job, *, train: LoaderSource, val: LoaderSource, progress: FitProgress) -> FitRun:
     """Return the state of a fit; counters go on from an earlier fit of the same Trainer."""
     rules = _rules(job, "train", job.specs.limits.limit_train_batches)
     validation = new_evaluation_run(job, val)
@@ -25,7 +25,7 @@ def new_fit_run(job: Job, train: LoaderSource, val: LoaderSource, progress: FitP
         progress=progress,
         data=TrainData(StageLoaders(train, rules)),
         validation=FitValidation(validation, never, wanted),
-        optimization=Optimization(job.runtime.strategy, [], [], accumulation),
+        optimization=Optimization(job.runtime.strategy, accumulation=accumulation),
         results=Results(is_evaluation=False),
         requests=Requests(),
         train_on=undecided,

@@ -42,7 +42,7 @@ class LightningOptimizer:
             toggle: makes the context in which only this optimizer's parameters require grad.
         """
         name = type(optimizer).__name__
-        cls = type(f"Lightning{name}", (LightningOptimizer, type(optimizer)), {})
+        cls: Any = type(f"Lightning{name}", (LightningOptimizer, type(optimizer)), {})
         proxy = cls.__new__(cls)
         # Nothing is copied: state and param groups are looked up in the wrapped optimizer, which may replace them.
         vars(proxy).update(_optimizer=optimizer, _take_step=take_step, _toggle=toggle)
@@ -63,10 +63,11 @@ class LightningOptimizer:
         Raises:
             MisconfigurationException: when ``closure`` can't be called.
         """
-        if closure is not None and not callable(closure):
+        make_gradients: Any = _no_closure if closure is None else closure  # users may pass anything
+        if not callable(make_gradients):
             message = f"`optimizer.step(closure={closure!r})`: the closure must be a function or None."
             raise MisconfigurationException(message)
-        return self._take_step(_no_closure if closure is None else closure, **kwargs)
+        return self._take_step(make_gradients, **kwargs)
 
     @contextmanager
     def toggle_model(self, sync_grad: bool = True) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """The stages of the Trainer, as every process of the job runs them: fit, validate, test, predict."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,6 @@ from lt_core.run.fit_run import EvaluationRun, FitRun
 from lt_core.run.job import Job
 from lt_core.run.optimization import Optimization
 from lt_core.specs.validation_schedule import plan_validation
-from lt_interfaces.rank_zero import rank_zero_only
 from lt_interfaces.states import RunningStage, TrainerFn
 
 
@@ -40,25 +40,31 @@ def fit_in_process(run: FitRun) -> None:
     finish(job)
 
 
-def evaluate_in_process(run: EvaluationRun, stage: RunningStage, x_axis: int, epoch: int, verbose: bool) -> Any:
+def evaluate_in_process(run: EvaluationRun, *, x_axis: int, epoch: int, verbose: bool) -> list[dict[str, float]]:
     """Validate or test, from setting up this process to tearing it down; returns each loader's metrics."""
     job = run.job
     _set_up_evaluation(job)
     new_evaluation(run)
+    if run.loaders.rules.limit == 0:
+        finish(job)
+        return []
     run.loaders.load(job.runtime.strategy, epoch)
     run.loaders.set_epoch(epoch)
     with gradient_mode(job):
-        outputs = evaluate(run, stage, x_axis, epoch)
-    if verbose and rank_zero_only.rank == 0:
-        print(results_table(job.fn.value, outputs))
+        outputs = evaluate(run, stage_of(job.fn), x_axis=x_axis, epoch=epoch)
+    if verbose and job.runtime.strategy.is_global_zero:
+        print(results_table(job.fn.value, outputs))  # noqa: T201  # the table is the result
     finish(job)
     return outputs
 
 
-def predict_in_process(run: EvaluationRun, epoch: int, keep: bool) -> list[list[Any]]:
+def predict_in_process(run: EvaluationRun, *, epoch: int, keep: bool) -> list[list[Any]]:
     """Predict, from setting up this process to tearing it down; returns each loader's outputs."""
     job = run.job
     _set_up_evaluation(job)
+    if run.loaders.rules.limit == 0:
+        finish(job)
+        return [[]]
     run.loaders.load(job.runtime.strategy, epoch)
     run.loaders.set_epoch(epoch)
     with gradient_mode(job):
@@ -84,23 +90,18 @@ def _set_up_training(run: FitRun) -> None:
 
     _, optimizers = strategy.setup(precision.convert_module(job.model), make_optimizers)
     accumulation = run.optimization.accumulation
-    run.optimization = Optimization(strategy, optimizers, schedulers, accumulation)
+    run.optimization = Optimization(strategy, optimizers=optimizers, schedulers=schedulers, accumulation=accumulation)
     run.progress.steps.extend([0] * (len(optimizers) - len(run.progress.steps)))
     stepping = Stepping(job, run.optimization, run.progress)
-    run.optimization.proxies = [_proxy(stepping, idx) for idx in range(len(optimizers))]
+    run.optimization.proxies = [
+        # partial is C code: no frame of its own lies between the optimizer and the step.
+        LightningOptimizer.wrap(optimizer, partial(take_optimizer_step, stepping, idx))
+        for idx, optimizer in enumerate(optimizers)
+    ]
     if module.automatic_optimization:
         run.train_on = AutomaticStep(job, stepping, run.data)
     else:
         run.train_on = ManualStep(job)
-
-
-def _proxy(stepping: Stepping, idx: int) -> Any:
-    """Return the optimizer that the user's module sees."""
-
-    def step(closure: Any, **kwargs: Any) -> Any:
-        return take_optimizer_step(stepping, idx, closure, **kwargs)
-
-    return LightningOptimizer.wrap(stepping.optimization.optimizers[idx], step)
 
 
 def _set_up_evaluation(job: Job) -> None:

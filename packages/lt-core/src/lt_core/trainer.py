@@ -29,7 +29,7 @@ from lt_core.new_runs import new_evaluation_run, new_fit_run
 from lt_core.run.fit_run import EvaluationRun, FitRun
 from lt_core.run.job import Job, RunLimits
 from lt_core.specs import TrainerSpecs, refuse_role_conflicts, resolve_epochs, trainer_specs
-from lt_core.stages import evaluate_in_process, fit_in_process, predict_in_process, stage_of
+from lt_core.stages import evaluate_in_process, fit_in_process, predict_in_process
 from lt_core.verification import verify
 from lt_fabric.assemble import assemble
 from lt_interfaces.logger import Logger
@@ -216,11 +216,11 @@ class Trainer:
         _, datamodule = split_datamodule(val_dataloaders, datamodule, "val_dataloaders")
         job = self._new_job(TrainerFn.FITTING, model, datamodule, ckpt_path, weights_only)
         sources = {
-            "train": loader_source("train", train, datamodule, job.module),
-            "val": loader_source("val", val_dataloaders, datamodule, job.module),
+            "train": loader_source("train", train, datamodule=datamodule, module=job.module),
+            "val": loader_source("val", val_dataloaders, datamodule=datamodule, module=job.module),
         }
         verify(job, sources)
-        run = self._fit_run = new_fit_run(job, sources["train"], sources["val"], self._progress)
+        run = self._fit_run = new_fit_run(job, **sources, progress=self._progress)
         run_guarded(job, fit_in_process, run)
 
     def validate(
@@ -279,7 +279,7 @@ class Trainer:
         """
         run = self._new_evaluation(TrainerFn.PREDICTING, model, dataloaders, datamodule, ckpt_path, weights_only)
         keep = return_predictions is not False
-        outputs = run_guarded(run.job, predict_in_process, run, self.current_epoch, keep)
+        outputs = run_guarded(run.job, predict_in_process, run, epoch=self.current_epoch, keep=keep)
         if not keep:
             return None
         return outputs[0] if len(outputs) == 1 else outputs
@@ -352,7 +352,7 @@ class Trainer:
 
     def reduced(self, key: str) -> Tensor | None:
         """Return the current value of a callback metric over all ranks. Collective."""
-        return reduced(self._recorder.results, self._board, key, self.strategy)
+        return reduced(self._recorder.results, self._board, key=key, ranks=self.strategy)
 
     # --- what modules ask for ---
 
@@ -362,7 +362,8 @@ class Trainer:
 
     def clip_gradients(self, optimizer: Optimizer, gradient_clip_val: Any, gradient_clip_algorithm: Any) -> None:
         """Clip gradients; what `LightningModule.clip_gradients` calls."""
-        clip_gradients(self.strategy, self._specs.optimization, optimizer, gradient_clip_val, gradient_clip_algorithm)
+        value, algorithm = gradient_clip_val, gradient_clip_algorithm
+        clip_gradients(self.strategy, self._specs.optimization, optimizer=optimizer, value=value, algorithm=algorithm)
 
     @contextmanager
     def init_module(self, empty_init: bool | None = None) -> Iterator[None]:
@@ -373,7 +374,7 @@ class Trainer:
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print once per node."""
         if self.local_rank == 0:
-            print(*args, **kwargs)
+            print(*args, **kwargs)  # noqa: T201  # printing is what it is for
 
     # --- parts ---
 
@@ -497,7 +498,7 @@ class Trainer:
         check_state_keys(callbacks)
         self._callbacks = list(callbacks)
         if self._job is not None:
-            self._hooks.resolve(self, self._callbacks, self._module, self._job.datamodule)
+            self._hooks.resolve(self, self._callbacks, module=self._module, datamodule=self._job.datamodule)
 
     def _with_role(self, role: Role) -> list[Any]:
         return [callback for callback in self._callbacks if getattr(callback, "role", None) is role]
@@ -929,15 +930,15 @@ class Trainer:
             ckpt_path=resolve_ckpt_path(
                 self._next_ckpt_path if ckpt_path is None else ckpt_path,
                 fn,
-                self._callbacks,
-                self.default_root_dir,
+                callbacks=self._callbacks,
+                default_root_dir=self.default_root_dir,
                 has_model=model is not None,
                 fast_dev_run=bool(self.fast_dev_run),
             ),
             weights_only=weights_only,
             save=self.save_checkpoint,
         )
-        self._hooks.resolve(self, self._callbacks, module, datamodule)
+        self._hooks.resolve(self, self._callbacks, module=module, datamodule=datamodule)
         return self._job
 
     def _run_limits(self, fn: TrainerFn) -> RunLimits:
@@ -959,7 +960,7 @@ class Trainer:
         dataloaders, datamodule = split_datamodule(dataloaders, datamodule, "dataloaders")
         job = self._new_job(fn, model, datamodule, ckpt_path, weights_only)
         stage = {TrainerFn.VALIDATING: "val", TrainerFn.TESTING: "test"}.get(fn, "predict")
-        source = loader_source(stage, dataloaders, datamodule, job.module)
+        source = loader_source(stage, dataloaders, datamodule=datamodule, module=job.module)
         verify(job, {stage: source})
         require_loaders(source, fn.value)
         self._evaluation = new_evaluation_run(job, source)
@@ -967,10 +968,7 @@ class Trainer:
 
     def _evaluate(self, run: EvaluationRun, verbose: bool) -> list[dict[str, float]]:
         x_axis = self._progress.batches_that_stepped
-        outputs: list[dict[str, float]] = run_guarded(
-            run.job, evaluate_in_process, run, stage_of(run.job.fn), x_axis, self.current_epoch, verbose
-        )
-        return outputs
+        return run_guarded(run.job, evaluate_in_process, run, x_axis=x_axis, epoch=self.current_epoch, verbose=verbose)
 
     def _change_limits(self, **limits: Any) -> None:
         given = {name: getattr(self._specs.limits, name) for name in ("max_epochs", "max_steps")} | limits

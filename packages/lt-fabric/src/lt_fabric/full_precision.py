@@ -2,16 +2,26 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
 from lt_interfaces import Precision, PrecisionDtypes
 
 # One for all: it holds no state, and making a new one for every batch would cost.
 _NO_CONTEXT: AbstractContextManager[None] = nullcontext()
+
+
+@cache
+def _steps_without_closure(kind: type[Optimizer]) -> bool:
+    """Say whether this kind of optimizer is known to need its closure for nothing but the gradients.
+
+    That's torch's own, except LBFGS; a stranger's may evaluate it again, so it always gets it.
+    """
+    return kind.__module__.startswith("torch.optim.") and not issubclass(kind, LBFGS)
 
 
 class FullPrecision(Precision):
@@ -68,12 +78,22 @@ class FullPrecision(Precision):
         before_step: Callable[[Optimizer], None],
         **kwargs: Any,
     ) -> Any:
-        def make_gradients() -> Any:
+        # Gradients come first and the step after, as with a loss scaler.
+        loss = closure()
+        before_step(optimizer)
+        if _steps_without_closure(type(optimizer)):
+            optimizer.step(**kwargs)
+            return loss
+        at_hand = [loss]
+
+        def loss_or_again() -> Any:
+            if at_hand:
+                return at_hand.pop()
             loss = closure()
             before_step(optimizer)
             return loss
 
-        return optimizer.step(make_gradients, **kwargs)
+        return optimizer.step(loss_or_again, **kwargs)
 
     @property
     def checkpoint_key(self) -> str | None:

@@ -40,7 +40,7 @@ class Accelerator(ABC):
 
     @abstractmethod
     def setup_device(self, device: torch.device) -> None:
-        """Prepare the one device that this process will use; called in every process, before anything is moved there."""
+        """Prepare the one device that this process will use; called in every process, before anything is moved."""
 
     @abstractmethod
     def get_device_stats(self, device: torch.device) -> Mapping[str, float]:

@@ -10,7 +10,6 @@ from typing import Final, TypeVar
 
 from lightning_utilities.core.enums import StrEnum
 
-
 Function = TypeVar("Function")
 
 
@@ -63,7 +62,7 @@ class Hook:
 
     name: str
     arguments: tuple[str, ...] = ()
-    """Arguments after ``self`` (and, for callbacks, after ``trainer, pl_module``), with defaults: ``dataloader_idx=0``."""
+    """Arguments after ``self`` (for callbacks: after ``trainer, pl_module``), with defaults: ``dataloader_idx=0``."""
     heard_by: tuple[Hearer, ...] = _CM
     """In calling order."""
     log: LogRule | None = None

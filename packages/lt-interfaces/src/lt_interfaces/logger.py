@@ -57,10 +57,10 @@ class Logger(ABC):
         """What stands between a group and a name in a metric's name."""
         return "/"
 
-    def log_graph(self, model: nn.Module, input_array: Tensor | None = None) -> None:
+    def log_graph(self, model: nn.Module, input_array: Tensor | None = None) -> None:  # noqa: B027  # a default
         """Record the module's graph; loggers that can't ignore it."""
 
-    def save(self) -> None:
+    def save(self) -> None:  # noqa: B027  # a default
         """Write what's buffered. Called at epoch ends, when a run starts and when it ends."""
 
     def finalize(self, status: str) -> None:

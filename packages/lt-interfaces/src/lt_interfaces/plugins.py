@@ -144,7 +144,7 @@ def resolve(kind: str, name: str) -> Any:
         message = f"Two distributions offer {kind} `{name}`: {providers}. Uninstall one, or pass an instance."
         raise ValueError(message)
     plugin = points[0].load()
-    _check(kind, name, points[0], plugin)
+    _check(kind, points[0], plugin)
     return plugin
 
 
@@ -181,12 +181,12 @@ def _distribution(point: EntryPoint) -> str:
     return point.dist.name if point.dist is not None else "an unnamed distribution"
 
 
-def _check(kind: str, name: str, point: EntryPoint, plugin: Any) -> None:
+def _check(kind: str, point: EntryPoint, plugin: Any) -> None:
     """Check a loaded plugin: a class must fulfil the contract's methods, anything else must be callable."""
     contract = CONTRACTS[kind]
     if contract is None or (not isclass(plugin) and callable(plugin)):
         return
-    where = f"{kind} `{name}` of {_distribution(point)} ({point.value})"
+    where = f"{kind} `{point.name}` of {_distribution(point)} ({point.value})"
     if not isclass(plugin):
         message = f"{where} is neither a class nor a factory, but {plugin!r}."
         raise TypeError(message)
@@ -197,7 +197,7 @@ def _check(kind: str, name: str, point: EntryPoint, plugin: Any) -> None:
         message = f"{where} doesn't fulfil {contract.__name__}: it lacks {missing}."
         raise TypeError(message)
     if isabstract(plugin):
-        message = f"{where} is abstract; still to be written: {sorted(plugin.__abstractmethods__)}."
+        message = f"{where} is abstract; still to be written: {sorted(getattr(plugin, '__abstractmethods__', ()))}."
         raise TypeError(message)
 
 

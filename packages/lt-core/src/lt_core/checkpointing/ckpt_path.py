@@ -20,9 +20,9 @@ _HPC = re.compile(r"hpc_ckpt_(\d+)\.ckpt$")
 def resolve_ckpt_path(
     given: CkptPath,
     fn: TrainerFn,
+    *,
     callbacks: Iterable[Any],
     default_root_dir: str,
-    *,
     has_model: bool,
     fast_dev_run: bool,
 ) -> str | None:
@@ -62,8 +62,8 @@ def _implicit_best(checkpointers: list[Any]) -> str | None:
     """Return "best" where evaluating without a model has a best checkpoint to load."""
     if any(getattr(callback, "best_model_path", "") for callback in checkpointers):
         rank_zero_warn(
-            "No model was passed, so the best checkpoint of the last fit is evaluated. Pass `ckpt_path='best'` to say so,"
-            " or the model to evaluate it as it is now."
+            "No model was passed, so the best checkpoint of the last fit is evaluated. Say so by `ckpt_path='best'`, or"
+            " pass the model to evaluate it as it is now."
         )
         return "best"
     return None

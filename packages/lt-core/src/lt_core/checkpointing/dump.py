@@ -42,7 +42,9 @@ def checkpoint_of(job: Job, run: FitRun | None, *, weights_only: bool) -> dict[s
             checkpoint[type(job.datamodule).__qualname__] = to_plain(state, type(job.datamodule).__qualname__)
     if not weights_only:
         checkpoint[OWN_KEY] = _own_state(job, run)
-    job.hooks.notify("on_save_checkpoint", checkpoint)
+        job.hooks.notify("on_save_checkpoint", checkpoint)
+    else:
+        job.module.on_save_checkpoint(checkpoint)  # callbacks add to what training resumes from, and there's none
     return checkpoint
 
 

@@ -1,8 +1,8 @@
 """Lightning's file format, translated at this boundary; inside, only our own types.
 
-Facts of the format: a dict with ``epoch``, ``global_step``, ``pytorch-lightning_version``, ``state_dict``, ``loops`` and,
-unless it's for weights only, ``callbacks``, ``optimizer_states`` and ``lr_schedulers``. What exact resume needs beyond
-that is under our own key ``lt``.
+Facts of the format: a dict with ``epoch``, ``global_step``, ``pytorch-lightning_version``, ``state_dict``, ``loops``
+and, unless it's for weights only, ``callbacks``, ``optimizer_states`` and ``lr_schedulers``. What exact resume needs
+beyond that is under our own key ``lt``.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,8 @@ WRITTEN_AS: Final = "2.6.0"
 """The version of Lightning whose format we write."""
 VERSION_KEY: Final = "pytorch-lightning_version"
 OWN_KEY: Final = "lt"
+_EVALUATING: Final = ("validate", "test", "predict")
+_STEP: Final = ["ready", "completed"]
 OWN_FORMAT: Final = 1
 """Version of what's under `OWN_KEY`."""
 
@@ -31,11 +33,11 @@ def loops_from(progress: FitProgress) -> dict[str, Any]:
                 "current": counted,
                 "is_last_batch": progress.is_last_batch,
             },
-            "epoch_loop.scheduler_progress": _pair(["ready", "completed"], 0, 0),
+            "epoch_loop.scheduler_progress": _pair(_STEP, 0, 0),
             "epoch_loop.automatic_optimization.state_dict": {},
             "epoch_loop.automatic_optimization.optim_progress": {
                 "optimizer": {
-                    "step": _pair(["ready", "completed"], progress.global_step, progress.batches_that_stepped),
+                    "step": _pair(_STEP, progress.global_step, progress.batches_that_stepped),
                     "zero_grad": _pair(["ready", "started", "completed"], progress.global_step, 0),
                 }
             },

@@ -102,6 +102,6 @@ def _restore_callbacks(job: Job, checkpoint: dict[str, Any]) -> None:
             callback.load_state_dict(from_plain(state))
     if states and job.fn is TrainerFn.FITTING:
         rank_zero_warn(
-            f"The checkpoint holds the states of callbacks that this Trainer doesn't have: {sorted(map(str, states))}. Add"
-            " them to `callbacks` to resume exactly."
+            f"The checkpoint holds the states of callbacks that this Trainer doesn't have: {sorted(map(str, states))}."
+            " Add them to `callbacks` to resume exactly."
         )

@@ -71,7 +71,7 @@ def send(loggers: Iterable[Logger], metrics: Mapping[str, Number], step: int) ->
         logger.log_metrics(metrics, step=step)
 
 
-def flush_steps(results: Results, board: MetricBoard, loggers: Sequence[Logger], ranks: Ranks) -> dict[str, Number]:
+def flush_steps(results: Results, board: MetricBoard, *, loggers: Sequence[Logger], ranks: Ranks) -> dict[str, Number]:
     """Return the step values logged since the last flush over all ranks, as numbers: one sync, one collective.
 
     With neither loggers nor other ranks there's nobody to send to, so nothing is synchronised.
@@ -112,7 +112,7 @@ def flush_epoch(results: Results, board: MetricBoard, ranks: Ranks) -> dict[str,
     return flushed
 
 
-def reduced(results: Results | None, board: MetricBoard, key: str, ranks: Ranks) -> Tensor | None:
+def reduced(results: Results | None, board: MetricBoard, *, key: str, ranks: Ranks) -> Tensor | None:
     """Return the current value of a callback metric over all ranks; collective with several."""
     if results is not None:
         board.take_current(results)

@@ -87,7 +87,7 @@ class Recorder:
         self._batch = None
         self._batch_size = 1
 
-    def log(self, module: nn.Module, name: str, value: Any, batch_size: int | None, options: LogOptions) -> None:
+    def log(self, module: nn.Module, name: str, *, value: Any, batch_size: int | None, options: LogOptions) -> None:
         """Take one value.
 
         Raises:
@@ -101,7 +101,7 @@ class Recorder:
         key = (self.hook or "", name, self.dataloader_idx)
         slot = results.slots.get(key)
         if slot is None:
-            slot = self._new_slot(module, name, value, options)
+            slot = self._new_slot(module, name, value=value, options=options)
             results.add(key, slot)
         elif slot.options != options:
             message = (
@@ -111,11 +111,11 @@ class Recorder:
             raise MisconfigurationException(message)
         slot.update(value, batch_size if batch_size is not None else self._inferred_batch_size(slot))
 
-    def _new_slot(self, module: nn.Module, name: str, value: Any, options: LogOptions) -> Slot:
-        rule = slot_rule(self.hook, name, options, self.dataloader_idx)
+    def _new_slot(self, module: nn.Module, name: str, *, value: Any, options: LogOptions) -> Slot:
+        rule = slot_rule(self.hook, name, options=options, dataloader_idx=self.dataloader_idx)
         if not is_metric(value):
             return ValueSlot(rule, options)
-        _check_is_attribute(module, name, value, options.metric_attribute)
+        _check_is_attribute(module, name, metric=value, attribute=options.metric_attribute)
         return MetricSlot(rule, options, value)
 
     def _inferred_batch_size(self, slot: Slot) -> int:
@@ -127,7 +127,7 @@ class Recorder:
         return self._batch_size
 
 
-def _check_is_attribute(module: nn.Module, name: str, metric: Any, attribute: str | None) -> None:
+def _check_is_attribute(module: nn.Module, name: str, *, metric: Any, attribute: str | None) -> None:
     """Refuse a metric that isn't reachable from the module: it would be neither moved nor saved."""
     if attribute is not None:
         if any(attribute == path for path, _ in module.named_modules()) or hasattr(module, attribute):
@@ -137,8 +137,8 @@ def _check_is_attribute(module: nn.Module, name: str, metric: Any, attribute: st
     if any(metric is child for child in module.modules()) or any(metric is value for value in vars(module).values()):
         return
     message = (
-        f"`self.log({name!r}, metric)`: the metric ({type(metric).__name__}) must be an attribute of the module, so that"
-        " it's moved to its device and reset at the end of the epoch."
+        f"`self.log({name!r}, metric)`: the metric ({type(metric).__name__}) must be an attribute of the module, so"
+        " that it's moved to its device and reset at the end of the epoch."
     )
     raise MisconfigurationException(message)
 

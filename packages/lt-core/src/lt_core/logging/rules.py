@@ -44,7 +44,7 @@ def log_rule(hook: str | None) -> LogRule:
     return rule
 
 
-def slot_rule(hook: str | None, name: str, options: LogOptions, dataloader_idx: int | None) -> SlotRule:
+def slot_rule(hook: str | None, name: str, *, options: LogOptions, dataloader_idx: int | None) -> SlotRule:
     """Resolve the arguments of a first `self.log` call in a hook.
 
     Args:
@@ -78,8 +78,8 @@ def _check_name(name: str, options: LogOptions) -> None:
         raise MisconfigurationException(message)
     if options.add_dataloader_idx and "/dataloader_idx_" in name:
         message = (
-            f"`self.log({name!r}, ...)`: the ending `/dataloader_idx_<n>` is added for you. Leave it out of the name, or"
-            " pass `add_dataloader_idx=False`."
+            f"`self.log({name!r}, ...)`: the ending `/dataloader_idx_<n>` is added for you. Leave it out of the name,"
+            " or pass `add_dataloader_idx=False`."
         )
         raise MisconfigurationException(message)
 

@@ -54,8 +54,14 @@ class SlotRule:
 class Slot(Protocol):
     """What the flush needs of a slot."""
 
-    rule: SlotRule
-    options: LogOptions
+    @property
+    def rule(self) -> SlotRule:
+        """How its values are used."""
+
+    @property
+    def options(self) -> LogOptions:
+        """The arguments of its first call."""
+
     fresh: bool
     """Whether it was updated since the last step flush."""
 
@@ -111,9 +117,9 @@ class ValueSlot:
         if self._total is None:
             self._total = number * batch_size if self._reduction == "mean" else _copy(number)
         elif self._reduction == "mean":
-            self._total = _plus(self._total, number, batch_size, self._enable_graph)
+            self._total = _plus(self._total, number, factor=batch_size, in_place=not self._enable_graph)
         elif self._reduction == "sum":
-            self._total = _plus(self._total, number, 1, self._enable_graph)
+            self._total = _plus(self._total, number, factor=1, in_place=not self._enable_graph)
         else:
             self._total = _extreme(self._reduction, self._total, number)
         self._weight += batch_size
@@ -205,15 +211,12 @@ def _copy(number: Tensor | Number) -> Tensor | Number:
     return number.clone() if isinstance(number, Tensor) else number
 
 
-def _plus(total: Tensor | Number, number: Tensor | Number, factor: int, enable_graph: bool) -> Tensor | Number:
+def _plus(total: Tensor | Number, number: Tensor | Number, *, factor: int, in_place: bool) -> Tensor | Number:
     """Return the sum; in place where the total is a tensor of our own."""
-    if not isinstance(total, Tensor) or enable_graph:
-        return total + number * factor
-    if isinstance(number, Tensor):
+    if in_place and isinstance(total, Tensor) and isinstance(number, Tensor):
         # A total made in inference mode can't be changed in place outside of it, and the other way round.
         if total.is_inference() == number.is_inference():
             return total.add_(number, alpha=factor)
-        return total + number * factor
     return total + number * factor
 
 

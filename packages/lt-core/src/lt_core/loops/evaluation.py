@@ -1,5 +1,6 @@
 """Evaluation: validate and test, alone or inside of fitting, and the sanity check."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from time import monotonic
@@ -23,7 +24,7 @@ Step = Callable[..., Any]
 _NAMES = {RunningStage.TESTING: "test", RunningStage.PREDICTING: "predict"}
 
 
-def evaluate(run: EvaluationRun, stage: RunningStage, x_axis: int, epoch: int) -> list[dict[str, float]]:
+def evaluate(run: EvaluationRun, stage: RunningStage, *, x_axis: int, epoch: int) -> list[dict[str, float]]:
     """Evaluate on all loaders and return each one's epoch metrics.
 
     Args:
@@ -39,7 +40,7 @@ def evaluate(run: EvaluationRun, stage: RunningStage, x_axis: int, epoch: int) -
         _evaluate_batches(run, name)
         run.results.epoch_ended = True
         job.hooks.notify(f"on_{name}_epoch_end")
-        outputs = _publish_epoch(run, stage, x_axis, epoch)
+        outputs = _publish_epoch(run, stage, x_axis=x_axis, epoch=epoch)
         job.hooks.notify(f"on_{name}_end")
     return outputs
 
@@ -52,10 +53,9 @@ def validate_while_fitting(run: FitRun) -> None:
     validation.loaders.set_epoch(run.progress.epochs_processed)
     if run.optimization.window is None:
         job.hooks.notify("on_validation_model_zero_grad")
+    x_axis = run.progress.batches_that_stepped - 1
     with torch.no_grad():
-        evaluate(
-            validation, RunningStage.VALIDATING, run.progress.batches_that_stepped - 1, run.progress.epochs_completed
-        )
+        evaluate(validation, RunningStage.VALIDATING, x_axis=x_axis, epoch=run.progress.epochs_completed)
     job.state.stage = RunningStage.TRAINING
     job.recorder.results = run.results
     run.validation.ended_at = monotonic()
@@ -71,7 +71,7 @@ def sanity_check(run: FitRun) -> None:
         if not validation.loaders.is_loaded:
             validation.loaders.load(job.runtime.strategy, run.progress.epochs_completed)
         with limited(validation, steps):
-            evaluate(validation, RunningStage.SANITY_CHECKING, 0, 0)
+            evaluate(validation, RunningStage.SANITY_CHECKING, x_axis=0, epoch=0)
         job.hooks.notify("on_sanity_check_end")
     new_evaluation(validation)
     job.board.clear()
@@ -153,7 +153,8 @@ def bound_step(job: Job, name: str, num_loaders: int) -> Step:
     method = getattr(job.module, f"{name}_step")
     step = job.runtime.strategy.bind_step(job.module, f"{name}_step")
     takes_idx = takes_argument(method, "batch_idx", 1)
-    takes_loader = takes_argument(method, "dataloader_idx", 2)
+    # A step with *args gets the index only when there's something to tell apart.
+    takes_loader = takes_argument(method, "dataloader_idx", 2 if num_loaders > 1 else sys.maxsize)
     if num_loaders > 1 and not takes_loader:
         message = (
             f"`{type(job.module).__name__}.{name}_step` must take the argument `dataloader_idx`, as there are"
@@ -202,11 +203,11 @@ def _publish_steps(run: EvaluationRun, loader_idx: int) -> None:
     run.logged_batches[loader_idx] += 1
     if job.state.stage is RunningStage.SANITY_CHECKING or not run.results.logs_steps:
         return
-    numbers = flush_steps(run.results, job.board, job.loggers, job.runtime.strategy)
+    numbers = flush_steps(run.results, job.board, loggers=job.loggers, ranks=job.runtime.strategy)
     send(job.loggers, numbers, x_axis)
 
 
-def _publish_epoch(run: EvaluationRun, stage: RunningStage, x_axis: int, epoch: int) -> list[dict[str, float]]:
+def _publish_epoch(run: EvaluationRun, stage: RunningStage, *, x_axis: int, epoch: int) -> list[dict[str, float]]:
     """Flush the epoch's values to the loggers and return those of each loader."""
     job = run.job
     flushed = flush_epoch(run.results, job.board, job.runtime.strategy)

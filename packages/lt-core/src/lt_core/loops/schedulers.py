@@ -43,7 +43,7 @@ def _step(run: FitRun, config: LRSchedulerConfig) -> None:
 def _monitored(run: FitRun, config: LRSchedulerConfig) -> Any:
     """Return the value of the metric that a scheduler watches, over all ranks; ``None`` (with a warning) if absent."""
     assert config.monitor is not None  # checked when the optimizers were configured
-    metric = reduced(run.results, run.job.board, config.monitor, run.job.runtime.strategy)
+    metric = reduced(run.results, run.job.board, key=config.monitor, ranks=run.job.runtime.strategy)
     if metric is not None:
         return metric
     message = (

@@ -143,8 +143,8 @@ class GradientClosure:
     def _note_skipped(self) -> None:
         if not self._may_skip:
             message = (
-                "`training_step` returned None, which skips the micro-batch; with several processes the others would wait"
-                " for its gradients forever. Return a loss of zero that depends on the parameters instead."
+                "`training_step` returned None, which skips the micro-batch; with several processes the others would"
+                " wait for its gradients forever. Return a loss of zero that depends on the parameters instead."
             )
             raise RuntimeError(message)
         _warned.warn("`training_step` returned None: the micro-batch is skipped. If that's what you want, ignore this.")
@@ -166,7 +166,7 @@ class AutomaticStep:
     def __call__(self, batch: Any, batch_idx: int) -> Any:
         """Train on a micro-batch; on the last one of a window take the optimizer step."""
         optimization, closure = self._optimization, self._closure
-        window = optimization.open_window(self._data.num_batches - batch_idx)
+        window = optimization.open_window(self._most(batch_idx))
         closes = self._progress.is_last_batch or not optimization.is_filling
         closure.begin(batch, batch_idx, window, closes=closes)
         optimization.take_micro_batch()
@@ -184,6 +184,10 @@ class AutomaticStep:
         optimization.close_window()
         return closure.outputs
 
+    def _most(self, batch_idx: int) -> int | float:
+        """Return how many micro-batches the window may hold: those left in the epoch."""
+        return 1 if self._optimization.accumulation == 1 else self._data.num_batches - batch_idx
+
     def _ask_module_to_step(self, batch_idx: int) -> None:
         """Let the module's own `optimizer_step` decide when and how."""
         recorder = self._job.recorder
@@ -195,8 +199,8 @@ class AutomaticStep:
             recorder.hook = None
         if not self._closure.was_run:
             message = (
-                f"`{type(self._job.module).__name__}.optimizer_step` returned without running `optimizer_closure`, so the"
-                " batch wasn't trained on. Call `optimizer.step(closure=optimizer_closure)`, or `optimizer_closure()`."
+                f"`{type(self._job.module).__name__}.optimizer_step` returned without running `optimizer_closure`, so"
+                " the batch wasn't trained on. Call `optimizer.step(closure=optimizer_closure)`, or the closure alone."
             )
             raise MisconfigurationException(message)
 
@@ -279,7 +283,7 @@ def _refuse_loss_without_grad(module: Any) -> None:
 
 
 def _zero_grad(job: Job, optimization: Optimization, progress: FitProgress) -> Callable[[], None]:
-    """Return the function that clears gradients; `optimizer_zero_grad` is asked only where the module brings its own."""
+    """Return the function that clears gradients; `optimizer_zero_grad` is asked only where the module has its own."""
     module, hooks, recorder = job.module, job.hooks, job.recorder
     own = overrides(module, "optimizer_zero_grad")
 

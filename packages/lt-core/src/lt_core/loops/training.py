@@ -37,7 +37,7 @@ def train_epoch(run: FitRun, transfer: Transfer) -> None:
     progress = run.progress
     for batch, batch_idx, _, is_last in run.data.remaining_steps(progress.batches_in_epoch):
         progress.is_last_batch = is_last
-        if train_batch(run, batch, batch_idx, transfer) == SKIP_EPOCH:
+        if train_batch(run, batch, batch_idx=batch_idx, transfer=transfer) == SKIP_EPOCH:
             break
         _publish_steps(run)
         if run.validation.is_wanted and _validation_is_due(run, batch_idx):
@@ -51,7 +51,7 @@ def train_epoch(run: FitRun, transfer: Transfer) -> None:
     _end_epoch(run)
 
 
-def train_batch(run: FitRun, batch: object, batch_idx: int, transfer: Transfer) -> int | None:
+def train_batch(run: FitRun, batch: object, *, batch_idx: int, transfer: Transfer) -> int | None:
     """Train on one micro-batch; returns `SKIP_EPOCH` when the module asks to skip the rest of the epoch."""
     hooks, progress = run.job.hooks, run.progress
     batch = transfer(batch, 0)
@@ -91,8 +91,8 @@ def may_stop(run: FitRun) -> bool:
     if not run.requests.told_of_minimum:
         run.requests.told_of_minimum = True
         rank_zero_info(
-            f"A stop was requested, but `min_epochs={limits.min_epochs}` or `min_steps={limits.min_steps}` isn't reached;"
-            " training goes on until it is."
+            f"A stop was requested, but `min_epochs={limits.min_epochs}` or `min_steps={limits.min_steps}` isn't"
+            " reached; training goes on until it is."
         )
     return False
 
@@ -121,7 +121,7 @@ def _publish_steps(run: FitRun) -> None:
     if not run.train_on.stepped or not logging_is_due(run):
         return
     loggers = run.job.loggers
-    numbers = flush_steps(run.results, run.job.board, loggers, run.job.runtime.strategy)
+    numbers = flush_steps(run.results, run.job.board, loggers=loggers, ranks=run.job.runtime.strategy)
     if numbers:
         numbers.setdefault("epoch", run.progress.epochs_completed)
         send(loggers, numbers, run.progress.batches_that_stepped - 1)

@@ -108,7 +108,8 @@ class StageLoaders:
             )
             raise ValueError(message)
         if self.rules.mode != "sequential" and self.combined.mode == "sequential":
-            message = "A CombinedLoader for training can't have `mode='sequential'`; use 'min_size', 'max_size' or 'max_size_cycle'."
+            modes = "'min_size', 'max_size' or 'max_size_cycle'"
+            message = f"A CombinedLoader for training can't have `mode='sequential'`; use {modes}."
             raise ValueError(message)
         self.combined.flattened = [self._prepared(loader, strategy) for loader in self.combined.flattened]
         self.counts = self._count(self.combined)

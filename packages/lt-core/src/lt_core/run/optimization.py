@@ -16,9 +16,10 @@ class Optimization:
     def __init__(
         self,
         strategy: Strategy,
-        optimizers: Sequence[Optimizer],
-        schedulers: Sequence[LRSchedulerConfig],
-        accumulation: int,
+        *,
+        optimizers: Sequence[Optimizer] = (),
+        schedulers: Sequence[LRSchedulerConfig] = (),
+        accumulation: int = 1,
     ) -> None:
         self.optimizers = list(optimizers)
         self.proxies: list[Any] = []
