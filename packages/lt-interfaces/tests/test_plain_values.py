@@ -176,6 +176,12 @@ def test_a_file_cannot_have_a_module_imported_or_a_function_called() -> None:
         assert from_plain(crafted) == ("exit 1",)
 
 
+@pytest.mark.parametrize("kind", [dict, OrderedDict])
+def test_a_users_dict_that_looks_like_a_row_is_not_taken_for_one(kind: type) -> None:
+    theirs = kind({ROW_KEY: "path", "kind": "Path", "value": "/"})
+    assert same(theirs, through_a_file(theirs))
+
+
 def test_dicts_of_other_tools_come_back_as_they_are() -> None:
     theirs = {"class_path": "Net", "init_args": {"width": 8}, ROW_KEY: "no such row"}
     assert from_plain(theirs) == theirs

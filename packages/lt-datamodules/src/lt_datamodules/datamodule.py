@@ -182,7 +182,8 @@ class LightningDataModule(HyperparametersMixin):
         for method, datasets in zip(_LOADERS, given, strict=True):
             if datasets is not None:
                 shuffle = method == "train_dataloader"
-                setattr(made, method, partial(_loaders, datasets, shuffle, batch_size, num_workers))
+                loaders = partial(_loaders, datasets, shuffle=shuffle, batch_size=batch_size, num_workers=num_workers)
+                setattr(made, method, loaders)
         return made
 
     def __str__(self) -> str:
@@ -196,11 +197,12 @@ def _no_loader(data: LightningDataModule, method: str) -> MisconfigurationExcept
     return MisconfigurationException(message)
 
 
-def _loaders(datasets: Datasets, shuffle: bool, batch_size: int, num_workers: int) -> Any:
+def _loaders(datasets: Datasets, *, shuffle: bool, batch_size: int, num_workers: int) -> Any:
+    again = partial(_loaders, shuffle=shuffle, batch_size=batch_size, num_workers=num_workers)
     if isinstance(datasets, Mapping):
-        return {key: _loaders(dataset, shuffle, batch_size, num_workers) for key, dataset in datasets.items()}
+        return {key: again(dataset) for key, dataset in datasets.items()}
     if isinstance(datasets, list | tuple):
-        return [_loaders(dataset, shuffle, batch_size, num_workers) for dataset in datasets]
+        return [again(dataset) for dataset in datasets]
     return DataLoader(
         cast("AnyDataset", datasets),
         batch_size=batch_size,

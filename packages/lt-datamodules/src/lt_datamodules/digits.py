@@ -41,6 +41,7 @@ class DigitsDataModule(LightningDataModule):
     def __init__(
         self,
         batch_size: int = 64,
+        *,
         val_fraction: float = 0.15,
         test_fraction: float = 0.2,
         seed: int = 0,
@@ -62,9 +63,11 @@ class DigitsDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Split the images; the same split at every stage."""
         images, labels = _load()
-        rest, test = _split(torch.arange(len(labels)), labels, self.hparams.test_fraction, self.hparams.seed)
+        rest, test = _split(
+            torch.arange(len(labels)), labels, fraction=self.hparams.test_fraction, seed=self.hparams.seed
+        )
         share_of_rest = self.hparams.val_fraction / (1 - self.hparams.test_fraction)
-        train, val = _split(rest, labels, share_of_rest, self.hparams.seed)
+        train, val = _split(rest, labels, fraction=share_of_rest, seed=self.hparams.seed)
         self.train_set = TensorDataset(images[train], labels[train])
         self.val_set = TensorDataset(images[val], labels[val])
         self.test_set = TensorDataset(images[test], labels[test])
@@ -100,7 +103,7 @@ def _load() -> tuple[Tensor, Tensor]:
     return images.unsqueeze(1), torch.as_tensor(bunch.target, dtype=torch.int64)
 
 
-def _split(indices: Tensor, labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+def _split(indices: Tensor, labels: Tensor, *, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Take a share of the samples of each label away; return what is left and what was taken, both in file order."""
     generator = torch.Generator().manual_seed(seed)
     taken = torch.zeros(len(labels), dtype=torch.bool)
