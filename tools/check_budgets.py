@@ -99,8 +99,9 @@ class Module:
 
     def sizes(self) -> Iterator[Size]:
         """Yield every size of the file, its classes and its functions."""
-        yield Size("file", self.name, len(self.source.splitlines()), self.path)
-        yield from self._scope(ast.parse(self.source), owner=f"{self.name}:")
+        tree = ast.parse(self.source)
+        yield Size("file", self.name, len(self.source.splitlines()) - _free_lines(tree), self.path)
+        yield from self._scope(tree, owner=f"{self.name}:")
 
     def _scope(self, scope: ast.AST, *, owner: str, in_class: bool = False) -> Iterator[Size]:
         for node in ast.iter_child_nodes(scope):
@@ -133,6 +134,21 @@ class Module:
     def _is_given(self, name: str) -> bool:
         is_special = name.startswith("__") and name != "__init__"
         return is_special or name in self.contract_methods
+
+
+def _free_lines(tree: ast.Module) -> int:
+    """Return how many lines of a file are docstrings and signatures, decorators included."""
+    free: set[int] = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | Function):
+            continue
+        first = node.body[0] if node.body else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            free.update(range(first.lineno, (first.end_lineno or first.lineno) + 1))
+        if isinstance(node, Function):
+            start = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            free.update(range(start, node.body[0].lineno))
+    return len(free)
 
 
 def _body_lines(function: Function) -> int:

@@ -70,6 +70,13 @@ def check_state_keys(callbacks: Iterable[Any]) -> None:
         seen.add(callback.state_key)
 
 
+def bind_logging(callbacks: Iterable[Any], module: Any) -> None:
+    """Let callbacks log as the module does: ``self.log`` within their hooks."""
+    for callback in callbacks:
+        callback.log = module.log
+        callback.log_dict = module.log_dict
+
+
 def make_loggers(specs: TrainerSpecs) -> list[Logger]:
     """Return the loggers asked for; ``logger=None`` takes TensorBoard or CSV if installed.
 

@@ -2,11 +2,14 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any, Protocol
 
+from lt_core.profiling import action_name, profiled
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.hooks import BY_NAME, HOOKS, RETIRED, Hearer, Hook, Kind
+from lt_interfaces.profiler import Profiler
 from lt_interfaces.roles import Role
 from lt_interfaces.spelling import edit_distance
 
@@ -22,14 +25,26 @@ class HookClock(Protocol):
     hook: str | None
 
 
+@dataclass(frozen=True)
+class _Hearing:
+    """One method that hears a hook."""
+
+    hear: Hear
+    action: str
+    """What its span is called under a profiler."""
+    is_mute: bool
+    """Whether what it returns is dropped."""
+
+
 class HookPlan:
     """Tells hearers of a moment. A hook that nobody overrides costs one empty loop.
 
     It's resolved when a run starts, and again when the list of callbacks changes.
     """
 
-    def __init__(self, clock: HookClock) -> None:
+    def __init__(self, clock: HookClock, profiler: Profiler | None = None) -> None:
         self._clock = clock
+        self._profiler = profiler
         self._hearers: dict[str, tuple[Hear, ...]] = {hook.name: () for hook in HOOKS}
 
     def resolve(self, trainer: Any, callbacks: Iterable[Any], *, module: Any, datamodule: Any | None) -> None:
@@ -38,7 +53,7 @@ class HookPlan:
         for hook in HOOKS:
             if hook.kind is Kind.EVENT:
                 hearers = _hearers_of(hook, trainer, callbacks=callbacks, module=module, datamodule=datamodule)
-                self._hearers[hook.name] = tuple(self._within(hook.name, hear, mute) for hear, mute in hearers)
+                self._hearers[hook.name] = tuple(self._within(hook.name, hearer) for hearer in hearers)
 
     def notify(self, name: str, *args: Any) -> Any:
         """Tell everybody who hears the hook, in the table's order; return what the module answered, if it's last."""
@@ -51,9 +66,10 @@ class HookPlan:
         """Say whether anybody hears the hook."""
         return bool(self._hearers[name])
 
-    def _within(self, name: str, hear: Hear, mute: bool) -> Hear:
+    def _within(self, name: str, hearer: _Hearing) -> Hear:
         """Wrap a hearer so that the clock shows the hook while it runs, also when it raises."""
-        clock = self._clock
+        clock, mute = self._clock, hearer.is_mute
+        hear = profiled(self._profiler, hearer.action, hearer.hear)
 
         def heard(*args: Any) -> Any:
             outer = clock.hook
@@ -85,8 +101,8 @@ def overrides(owner: Any, name: str) -> bool:
 
 def _hearers_of(
     hook: Hook, trainer: Any, *, callbacks: Sequence[Any], module: Any, datamodule: Any | None
-) -> list[tuple[Hear, bool]]:
-    """Return the bound methods that hear a hook, each with whether its answer is dropped."""
+) -> list[_Hearing]:
+    """Return who hears a hook, in the table's order."""
     monitors = [callback for callback in callbacks if _is_monitor(callback)] if Hearer.MONITOR in hook.heard_by else []
     groups: dict[Hearer, list[Any]] = {
         Hearer.CALLBACK: [callback for callback in callbacks if callback not in monitors],
@@ -94,7 +110,7 @@ def _hearers_of(
         Hearer.MODULE: [module],
         Hearer.DATAMODULE: [] if datamodule is None else [datamodule],
     }
-    found: list[tuple[Hear, bool]] = []
+    found: list[_Hearing] = []
     for hearer in hook.heard_by:
         if (hook.name, hearer) in _CALLED_APART:
             continue
@@ -102,7 +118,8 @@ def _hearers_of(
         for owner in groups[hearer]:
             if _hears(owner, hook.name):
                 method = getattr(owner, hook.name)
-                found.append((_leading(method, trainer, module) if is_callback else method, is_callback))
+                hear = _leading(method, trainer, module) if is_callback else method
+                found.append(_Hearing(hear, action_name(_KIND[hearer], owner, hook.name), is_mute=is_callback))
     return found
 
 
@@ -110,6 +127,13 @@ def _hears(owner: Any, name: str) -> bool:
     """Say whether the loop must call this hook of this object."""
     return (name in _ALWAYS_CALLED and hasattr(owner, name)) or overrides(owner, name)
 
+
+_KIND = {
+    Hearer.CALLBACK: "Callback",
+    Hearer.MONITOR: "Callback",
+    Hearer.MODULE: "LightningModule",
+    Hearer.DATAMODULE: "LightningDataModule",
+}
 
 _CALLED_APART = frozenset({("on_load_checkpoint", Hearer.MODULE)})
 """Hooks that a hearer gets at a moment of its own: the module sees a checkpoint before its weights are loaded."""

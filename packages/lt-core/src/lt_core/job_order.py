@@ -1,10 +1,27 @@
 """What the user asked of one entry point: the module and where the data comes from."""
 
-from typing import Any
+import os
+from dataclasses import dataclass
+from typing import Any, Final
 
+from lt_core.checkpointing.ckpt_path import resolve_ckpt_path
 from lt_core.module import LightningModule
+from lt_core.run.job import RunLimits
 from lt_core.run.loaders import LoaderSource
+from lt_core.specs import LimitsSpec, TrainerSpecs, resolve_epochs
 from lt_interfaces.errors import MisconfigurationException
+from lt_interfaces.states import TrainerFn
+
+LOADER_STAGE: Final = {TrainerFn.VALIDATING: "val", TrainerFn.TESTING: "test", TrainerFn.PREDICTING: "predict"}
+"""What the loaders of an evaluating entry point are called after."""
+
+
+def run_limits(limits: LimitsSpec, fn: TrainerFn, *, has_timer: bool) -> RunLimits:
+    """Return the limits of one call, settled now."""
+    if fn is not TrainerFn.FITTING:
+        return RunLimits()
+    max_epochs, min_epochs = resolve_epochs(limits, has_timer=has_timer)
+    return RunLimits(max_epochs, min_epochs, limits.max_steps, limits.min_steps or 0)
 
 
 def check_model(model: Any, fn: str) -> LightningModule:
@@ -22,25 +39,68 @@ def check_model(model: Any, fn: str) -> LightningModule:
     return model
 
 
-def split_datamodule(dataloaders: Any, datamodule: Any, argument: str) -> tuple[Any, Any]:
-    """Return loaders and datamodule, where the datamodule may have been passed in the loaders' place.
+@dataclass(frozen=True)
+class Order:
+    """What the user passed to one entry point."""
 
-    Raises:
-        MisconfigurationException: when both are given.
-    """
-    if datamodule is None and _is_datamodule(dataloaders):
-        return None, dataloaders
-    if datamodule is not None and dataloaders is not None:
-        message = f"`{argument}` and `datamodule` were both given; pass one of them."
-        raise MisconfigurationException(message)
-    return dataloaders, datamodule
+    model: Any
+    loaders: Any
+    given_datamodule: Any
+    ckpt_path: str | os.PathLike[str] | None
+    weights_only: bool | None
 
+    def __post_init__(self) -> None:
+        """Refuse loaders and a datamodule at once.
 
-def loader_source(stage: str, given: Any, *, datamodule: Any | None, module: Any) -> LoaderSource:
-    """Return where the loaders of a stage come from: what was passed, else the datamodule, else the module."""
-    if given is not None:
-        return LoaderSource(stage, given, is_hook=False)
-    return LoaderSource(stage, module if datamodule is None else datamodule, is_hook=True)
+        Raises:
+            MisconfigurationException: naming both.
+        """
+        if self.given_datamodule is not None and self.loaders is not None:
+            message = "Loaders and `datamodule` were both given; pass one of them."
+            raise MisconfigurationException(message)
+
+    @property
+    def datamodule(self) -> Any | None:
+        """The datamodule, which may have been passed in the loaders' place."""
+        return self.loaders if _is_datamodule(self.loaders) else self.given_datamodule
+
+    def source(self, stage: str, module: Any, passed: Any) -> LoaderSource:
+        """Return where the loaders of a stage come from: what was passed, else the datamodule, else the module.
+
+        Args:
+            stage: "train", "val", "test" or "predict".
+            module: the user's module.
+            passed: the loaders passed for this stage.
+
+        Raises:
+            MisconfigurationException: for loaders beside a datamodule.
+        """
+        if passed is None or passed is self.datamodule:
+            return LoaderSource(stage, module if self.datamodule is None else self.datamodule, is_hook=True)
+        if self.datamodule is not None:
+            message = f"`{stage}_dataloaders` and `datamodule` were both given; pass one of them."
+            raise MisconfigurationException(message)
+        return LoaderSource(stage, passed, is_hook=False)
+
+    def resolve_ckpt_path(
+        self, specs: TrainerSpecs, fn: TrainerFn, *, callbacks: list[Any], user: str | os.PathLike[str] | None
+    ) -> str | None:
+        """Return the checkpoint to load, ``None`` for none.
+
+        Args:
+            specs: the Trainer's.
+            fn: the entry point.
+            callbacks: the Trainer's.
+            user: what was assigned to ``trainer.ckpt_path``; used where the call names none.
+        """
+        return resolve_ckpt_path(
+            user if self.ckpt_path is None else self.ckpt_path,
+            fn,
+            callbacks=callbacks,
+            default_root_dir=specs.saving.default_root_dir,
+            has_model=self.model is not None,
+            fast_dev_run=bool(specs.limits.fast_dev_run),
+        )
 
 
 def require_loaders(source: LoaderSource, fn: str) -> None:

@@ -19,6 +19,7 @@ from lt_core.run.fit_run import EvaluationRun, FitRun
 from lt_core.run.job import Job
 from lt_core.run.optimization import Optimization
 from lt_core.specs.validation_schedule import plan_validation
+from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.states import RunningStage, TrainerFn
 
 
@@ -36,7 +37,8 @@ def fit_in_process(run: FitRun) -> None:
     if _has_something_to_train(run):
         with torch.autograd.set_detect_anomaly(job.specs.optimization.detect_anomaly):
             _load_data(run)
-            fit(run)
+            if run.data.num_batches > 0:
+                fit(run)
     finish(job)
 
 
@@ -124,6 +126,9 @@ def _load_data(run: FitRun) -> None:
         sanity_check(run)
     job.state.stage = RunningStage.TRAINING
     run.data.loaders.load(strategy, epoch)
+    if run.data.num_batches == 0:
+        rank_zero_warn(f"{run.data.loaders.source.label} gave an empty loader: there's no batch to train on.")
+        return
     validation.schedule = plan_validation(
         job.specs.evaluation,
         run.data.num_batches,

@@ -11,16 +11,24 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lt_core.checkpointing.ckpt_path import resolve_ckpt_path
-from lt_core.checkpointing.dump import checkpoint_of
+from lt_core.agreement import agree
+from lt_core.checkpointing.save import save
 from lt_core.clipping import clip_gradients
 from lt_core.compiled import unwrap_compiled
 from lt_core.constructor import with_environment_defaults
-from lt_core.default_parts import check_state_keys, make_callbacks, make_loggers, make_profiler, merge_module_callbacks
+from lt_core.default_parts import (
+    bind_logging,
+    check_state_keys,
+    make_callbacks,
+    make_loggers,
+    make_profiler,
+    merge_module_callbacks,
+)
 from lt_core.entry import run_guarded
 from lt_core.estimation import estimated_stepping_batches
+from lt_core.fit_loop import FitLoop, changed_limits
 from lt_core.hook_plan import HookPlan
-from lt_core.job_order import check_model, loader_source, require_loaders, split_datamodule
+from lt_core.job_order import LOADER_STAGE, Order, check_model, require_loaders, run_limits
 from lt_core.logging.publication import MetricBoard, reduced, send
 from lt_core.logging.recorder import Recorder
 from lt_core.loops.stepping import differentiate
@@ -28,7 +36,8 @@ from lt_core.loops.training import logging_is_due
 from lt_core.new_runs import new_evaluation_run, new_fit_run
 from lt_core.run.fit_run import EvaluationRun, FitRun
 from lt_core.run.job import Job, RunLimits
-from lt_core.specs import TrainerSpecs, refuse_role_conflicts, resolve_epochs, trainer_specs
+from lt_core.settings import Setting, StageFlag
+from lt_core.specs import TrainerSpecs, refuse_role_conflicts, trainer_specs
 from lt_core.stages import evaluate_in_process, fit_in_process, predict_in_process
 from lt_core.verification import verify
 from lt_fabric.assemble import assemble
@@ -39,31 +48,6 @@ from lt_interfaces.scheduling import LRSchedulerConfig
 from lt_interfaces.states import RunningStage, TrainerFn, TrainerState
 
 AnyPath = str | os.PathLike[str]
-
-
-class FitLoop:
-    """The two limits that users change between two calls of `Trainer.fit`: ``trainer.fit_loop.max_epochs = 3``."""
-
-    def __init__(self, trainer: "Trainer") -> None:
-        self._trainer = trainer
-
-    @property
-    def max_epochs(self) -> int | None:
-        """The limit in epochs; -1: none."""
-        return self._trainer.max_epochs
-
-    @max_epochs.setter
-    def max_epochs(self, value: int | None) -> None:
-        self._trainer._change_limits(max_epochs=value)
-
-    @property
-    def max_steps(self) -> int:
-        """The limit in optimizer steps; -1: none."""
-        return self._trainer.max_steps
-
-    @max_steps.setter
-    def max_steps(self, value: int) -> None:
-        self._trainer._change_limits(max_steps=value)
 
 
 class Trainer:
@@ -184,7 +168,7 @@ class Trainer:
         self._state = TrainerState()
         self._board = MetricBoard()
         self._recorder = Recorder()
-        self._hooks = HookPlan(self._recorder)
+        self._hooks = HookPlan(self._recorder, self._profiler)
         self._module: Any = None
         self._job: Job | None = None
         self._fit_run: FitRun | None = None
@@ -212,13 +196,10 @@ class Trainer:
             ckpt_path: resume from here: a path, "last", "best", "hpc".
             weights_only: ``False`` unpickles arbitrary objects from the checkpoint; only for files you trust.
         """
-        train, datamodule = split_datamodule(train_dataloaders, datamodule, "train_dataloaders")
-        _, datamodule = split_datamodule(val_dataloaders, datamodule, "val_dataloaders")
-        job = self._new_job(TrainerFn.FITTING, model, datamodule, ckpt_path, weights_only)
-        sources = {
-            "train": loader_source("train", train, datamodule=datamodule, module=job.module),
-            "val": loader_source("val", val_dataloaders, datamodule=datamodule, module=job.module),
-        }
+        order = Order(model, train_dataloaders, datamodule, ckpt_path, weights_only)
+        job = self._new_job(TrainerFn.FITTING, order)
+        passed = {"train": order.loaders, "val": val_dataloaders}
+        sources = {stage: order.source(stage, job.module, loaders) for stage, loaders in passed.items()}
         verify(job, sources)
         run = self._fit_run = new_fit_run(job, **sources, progress=self._progress)
         run_guarded(job, fit_in_process, run)
@@ -242,7 +223,8 @@ class Trainer:
             datamodule: gives the loaders.
             weights_only: as in `fit`.
         """
-        run = self._new_evaluation(TrainerFn.VALIDATING, model, dataloaders, datamodule, ckpt_path, weights_only)
+        order = Order(model, dataloaders, datamodule, ckpt_path, weights_only)
+        run = self._new_evaluation(TrainerFn.VALIDATING, order)
         return self._evaluate(run, verbose)
 
     def test(
@@ -255,7 +237,8 @@ class Trainer:
         weights_only: bool | None = None,
     ) -> list[dict[str, float]]:
         """Test the module and return the metrics of each loader; arguments as in `validate`."""
-        run = self._new_evaluation(TrainerFn.TESTING, model, dataloaders, datamodule, ckpt_path, weights_only)
+        order = Order(model, dataloaders, datamodule, ckpt_path, weights_only)
+        run = self._new_evaluation(TrainerFn.TESTING, order)
         return self._evaluate(run, verbose)
 
     def predict(
@@ -277,7 +260,8 @@ class Trainer:
             ckpt_path: as in `validate`.
             weights_only: as in `fit`.
         """
-        run = self._new_evaluation(TrainerFn.PREDICTING, model, dataloaders, datamodule, ckpt_path, weights_only)
+        order = Order(model, dataloaders, datamodule, ckpt_path, weights_only)
+        run = self._new_evaluation(TrainerFn.PREDICTING, order)
         keep = return_predictions is not False
         outputs = run_guarded(run.job, predict_in_process, run, epoch=self.current_epoch, keep=keep)
         if not keep:
@@ -300,11 +284,7 @@ class Trainer:
         if self._job is None:
             message = "`save_checkpoint` needs a module: call `fit`, `validate`, `test` or `predict` first."
             raise AttributeError(message)
-        checkpoint = checkpoint_of(self._job, self._fit_run, weights_only=bool(weights_only))
-        checkpoint_io = self._runtime.checkpoint_io
-        if checkpoint_io.traits.sharded or self.is_global_zero:
-            checkpoint_io.save_checkpoint(checkpoint, filepath, storage_options)
-        self.strategy.barrier("save_checkpoint")
+        save(self._job, self._fit_run, path=filepath, weights_only=bool(weights_only), storage_options=storage_options)
 
     # --- what callbacks may ask for (RunControl) ---
 
@@ -339,12 +319,7 @@ class Trainer:
 
     def agree(self, decision: bool, *, all_ranks: bool = True) -> bool:
         """Return whether all ranks (or any) decided so. Collective."""
-        if self.world_size == 1:
-            return decision
-        vote = self.strategy.reduce(
-            Tensor([float(decision)]).to(self.strategy.root_device), op="min" if all_ranks else "max"
-        )
-        return bool(vote.item())
+        return agree(self._runtime.strategy, decision, all_ranks=all_ranks)
 
     def broadcast(self, obj: Any, src: int = 0) -> Any:
         """Return the object of one rank. Collective."""
@@ -555,11 +530,6 @@ class Trainer:
         return self.logger.log_dir or self.logger.save_dir
 
     @property
-    def default_root_dir(self) -> str:
-        """The folder for what has no other."""
-        return self._specs.saving.default_root_dir
-
-    @property
     def ckpt_path(self) -> AnyPath | None:
         """The checkpoint of the current or last call; assign one to use it in the calls that follow."""
         return self._next_ckpt_path if self._job is None else self._job.ckpt_path
@@ -573,23 +543,23 @@ class Trainer:
     @property
     def callback_metrics(self) -> dict[str, Tensor]:
         """Current values for decisions; between flushes those of this rank (see `reduced`)."""
-        if self._recorder.results is not None:
-            self._board.take_current(self._recorder.results)
-        return self._board.callback
+        return self._current_board.callback
 
     @property
     def logged_metrics(self) -> dict[str, Tensor]:
         """The values that loggers get."""
-        if self._recorder.results is not None:
-            self._board.take_current(self._recorder.results)
-        return self._board.logged
+        return self._current_board.logged
 
     @property
     def progress_bar_metrics(self) -> dict[str, float]:
         """The values logged with ``prog_bar=True``, as numbers; a host sync."""
+        return self._current_board.bar()
+
+    @property
+    def _current_board(self) -> MetricBoard:
         if self._recorder.results is not None:
             self._board.take_current(self._recorder.results)
-        return self._board.bar()
+        return self._board
 
     # --- progress ---
 
@@ -637,12 +607,30 @@ class Trainer:
             raise RuntimeError(message)
         return estimated_stepping_batches(self._fit_run)
 
-    # --- limits and settings ---
+    # --- limits and settings: as given, see the arguments of the same names ---
+
+    max_steps = Setting[int](lambda specs: specs.limits.max_steps)
+    min_steps = Setting[int | None](lambda specs: specs.limits.min_steps)
+    fast_dev_run = Setting[int | bool](lambda specs: specs.limits.fast_dev_run)
+    overfit_batches = Setting[int | float](lambda specs: specs.limits.overfit_batches)
+    limit_train_batches = Setting[int | float](lambda specs: specs.limits.limit_train_batches)
+    limit_val_batches = Setting[int | float](lambda specs: specs.limits.limit_val_batches)
+    limit_test_batches = Setting[int | float](lambda specs: specs.limits.limit_test_batches)
+    limit_predict_batches = Setting[int | float](lambda specs: specs.limits.limit_predict_batches)
+    reload_dataloaders_every_n_epochs = Setting[int](lambda specs: specs.limits.reload_dataloaders_every_n_epochs)
+    gradient_clip_val = Setting[int | float | None](lambda specs: specs.optimization.gradient_clip_val)
+    gradient_clip_algorithm = Setting[str | None](lambda specs: specs.optimization.gradient_clip_algorithm)
+    val_check_interval = Setting[int | float | timedelta](lambda specs: specs.evaluation.val_check_interval)
+    check_val_every_n_epoch = Setting[int | None](lambda specs: specs.evaluation.check_val_every_n_epoch)
+    num_sanity_val_steps = Setting[int | float](lambda specs: specs.evaluation.num_sanity_val_steps)
+    log_every_n_steps = Setting[int](lambda specs: specs.logging.log_every_n_steps)
+    default_root_dir = Setting[str](lambda specs: specs.saving.default_root_dir)
+    barebones = Setting[bool](lambda specs: specs.barebones)
 
     @property
     def fit_loop(self) -> FitLoop:
         """The limits that may be changed between two fits."""
-        return FitLoop(self)
+        return FitLoop(self, self._change_limits)
 
     @property
     def _limits(self) -> RunLimits | None:
@@ -660,16 +648,6 @@ class Trainer:
         return self._limits.min_epochs if self._limits is not None else self._specs.limits.min_epochs
 
     @property
-    def max_steps(self) -> int:
-        """The limit in optimizer steps; -1: none."""
-        return self._specs.limits.max_steps
-
-    @property
-    def min_steps(self) -> int | None:
-        """Optimizer steps that a stop request waits for."""
-        return self._specs.limits.min_steps
-
-    @property
     def accumulate_grad_batches(self) -> int:
         """Micro-batches per optimizer step; assigning is `set_accumulation`."""
         if self._fit_run is not None:
@@ -679,76 +657,6 @@ class Trainer:
     @accumulate_grad_batches.setter
     def accumulate_grad_batches(self, micro_batches: int) -> None:
         self.set_accumulation(micro_batches)
-
-    @property
-    def fast_dev_run(self) -> int | bool:
-        """The number of batches of a quick trial, or ``False``."""
-        return self._specs.limits.fast_dev_run
-
-    @property
-    def overfit_batches(self) -> int | float:
-        """The number or fraction of batches to overfit on."""
-        return self._specs.limits.overfit_batches
-
-    @property
-    def limit_train_batches(self) -> int | float:
-        """Batches per training epoch: an int counts, a float is a fraction."""
-        return self._specs.limits.limit_train_batches
-
-    @property
-    def limit_val_batches(self) -> int | float:
-        """Batches per validation."""
-        return self._specs.limits.limit_val_batches
-
-    @property
-    def limit_test_batches(self) -> int | float:
-        """Batches per test."""
-        return self._specs.limits.limit_test_batches
-
-    @property
-    def limit_predict_batches(self) -> int | float:
-        """Batches per prediction."""
-        return self._specs.limits.limit_predict_batches
-
-    @property
-    def gradient_clip_val(self) -> int | float | None:
-        """The largest norm or value of gradients."""
-        return self._specs.optimization.gradient_clip_val
-
-    @property
-    def gradient_clip_algorithm(self) -> str | None:
-        """How gradients are clipped."""
-        return self._specs.optimization.gradient_clip_algorithm
-
-    @property
-    def val_check_interval(self) -> Any:
-        """How often validation runs."""
-        return self._specs.evaluation.val_check_interval
-
-    @property
-    def check_val_every_n_epoch(self) -> int | None:
-        """In which epochs validation runs."""
-        return self._specs.evaluation.check_val_every_n_epoch
-
-    @property
-    def num_sanity_val_steps(self) -> int | float:
-        """Validation batches tried before training."""
-        return self._specs.evaluation.num_sanity_val_steps
-
-    @property
-    def reload_dataloaders_every_n_epochs(self) -> int:
-        """Epochs between asking for new loaders; 0: never."""
-        return self._specs.limits.reload_dataloaders_every_n_epochs
-
-    @property
-    def log_every_n_steps(self) -> int:
-        """Batches between two flushes to the loggers."""
-        return self._specs.logging.log_every_n_steps
-
-    @property
-    def barebones(self) -> bool:
-        """Whether everything that costs time is off."""
-        return self._specs.barebones
 
     @property
     def profiler(self) -> Any:
@@ -770,8 +678,7 @@ class Trainer:
     @property
     def num_val_batches(self) -> list[int | float]:
         """Batches of each validation loader."""
-        run = self._validation
-        return [] if run is None else run.loaders.counts
+        return self._counts_of("val")
 
     @property
     def num_sanity_val_batches(self) -> list[int | float]:
@@ -781,8 +688,7 @@ class Trainer:
     @property
     def val_dataloaders(self) -> Any:
         """The validation loaders, as they were given."""
-        run = self._validation
-        return None if run is None else run.loaders.raw
+        return self._loaders_of("val")
 
     @property
     def num_test_batches(self) -> list[int | float]:
@@ -809,20 +715,19 @@ class Trainer:
         """Whether fitting validates."""
         return self._fit_run is not None and self._fit_run.validation.is_wanted
 
-    @property
-    def _validation(self) -> EvaluationRun | None:
-        """The validation that runs or ran last, alone or inside of fitting."""
-        if self._evaluation is not None and self._evaluation.loaders.source.stage == "val":
+    def _run_of(self, stage: str) -> EvaluationRun | None:
+        """Return the run of this stage that goes on or was last, alone or inside of fitting."""
+        if self._evaluation is not None and self._evaluation.loaders.source.stage == stage:
             return self._evaluation
-        return None if self._fit_run is None else self._fit_run.validation.run
+        return self._fit_run.validation.run if self._fit_run is not None and stage == "val" else None
 
     def _counts_of(self, stage: str) -> list[int | float]:
-        run = self._evaluation
-        return run.loaders.counts if run is not None and run.loaders.source.stage == stage else []
+        run = self._run_of(stage)
+        return [] if run is None else run.loaders.counts
 
     def _loaders_of(self, stage: str) -> Any:
-        run = self._evaluation
-        return run.loaders.raw if run is not None and run.loaders.source.stage == stage else None
+        run = self._run_of(stage)
+        return None if run is None else run.loaders.raw
 
     # --- stage ---
 
@@ -831,50 +736,11 @@ class Trainer:
         """Status, entry point and stage."""
         return self._state
 
-    @property
-    def training(self) -> bool:
-        """Whether it's training."""
-        return self._state.stage is RunningStage.TRAINING
-
-    @training.setter
-    def training(self, value: bool) -> None:
-        self._state.stage = RunningStage.TRAINING if value else None
-
-    @property
-    def validating(self) -> bool:
-        """Whether it's validating (the sanity check doesn't count)."""
-        return self._state.stage is RunningStage.VALIDATING
-
-    @validating.setter
-    def validating(self, value: bool) -> None:
-        self._state.stage = RunningStage.VALIDATING if value else None
-
-    @property
-    def testing(self) -> bool:
-        """Whether it's testing."""
-        return self._state.stage is RunningStage.TESTING
-
-    @testing.setter
-    def testing(self, value: bool) -> None:
-        self._state.stage = RunningStage.TESTING if value else None
-
-    @property
-    def predicting(self) -> bool:
-        """Whether it's predicting."""
-        return self._state.stage is RunningStage.PREDICTING
-
-    @predicting.setter
-    def predicting(self, value: bool) -> None:
-        self._state.stage = RunningStage.PREDICTING if value else None
-
-    @property
-    def sanity_checking(self) -> bool:
-        """Whether it's trying validation before training."""
-        return self._state.stage is RunningStage.SANITY_CHECKING
-
-    @sanity_checking.setter
-    def sanity_checking(self, value: bool) -> None:
-        self._state.stage = RunningStage.SANITY_CHECKING if value else None
+    training = StageFlag(RunningStage.TRAINING)
+    validating = StageFlag(RunningStage.VALIDATING)
+    testing = StageFlag(RunningStage.TESTING)
+    predicting = StageFlag(RunningStage.PREDICTING)
+    sanity_checking = StageFlag(RunningStage.SANITY_CHECKING)
 
     @property
     def evaluating(self) -> bool:
@@ -900,67 +766,44 @@ class Trainer:
             raise RuntimeError(message)
         return self._job
 
-    def _new_job(
-        self, fn: TrainerFn, model: Any, datamodule: Any, ckpt_path: AnyPath | None, weights_only: bool | None
-    ) -> Job:
+    def _new_job(self, fn: TrainerFn, order: Order) -> Job:
         """Bring the parts of one call together, attach the module, and find out who hears which hook."""
-        module = check_model(unwrap_compiled(self._module if model is None else model), fn.value)
+        module = check_model(unwrap_compiled(self._module if order.model is None else order.model), fn.value)
+        datamodule = order.datamodule
         self._module, module.trainer = module, self
         if datamodule is not None:
             datamodule.trainer = self
         self._callbacks = merge_module_callbacks(self._callbacks, module.configure_callbacks())
         check_state_keys(self._callbacks)
+        bind_logging(self._callbacks, module)
         self._state.fn = fn
         self._board.clear()
-        self._runtime = assemble(self._specs.hardware) if self._job is not None else self._runtime
+        if self._job is not None:
+            self._runtime = assemble(self._specs.hardware)
         self._job = Job(
             fn=fn,
             runtime=self._runtime,
             specs=self._specs,
-            limits=self._run_limits(fn),
+            limits=run_limits(self._specs.limits, fn, has_timer=bool(self._with_role(Role.TIMER))),
             state=self._state,
             module=module,
             datamodule=datamodule,
             callbacks=self._callbacks,
-            loggers=self._loggers if not self.fast_dev_run else [],
+            loggers=[] if self.fast_dev_run else self._loggers,
             profiler=self._profiler,
             hooks=self._hooks,
             recorder=self._recorder,
             board=self._board,
-            ckpt_path=resolve_ckpt_path(
-                self._next_ckpt_path if ckpt_path is None else ckpt_path,
-                fn,
-                callbacks=self._callbacks,
-                default_root_dir=self.default_root_dir,
-                has_model=model is not None,
-                fast_dev_run=bool(self.fast_dev_run),
-            ),
-            weights_only=weights_only,
+            ckpt_path=order.resolve_ckpt_path(self._specs, fn, callbacks=self._callbacks, user=self._next_ckpt_path),
+            weights_only=order.weights_only,
             save=self.save_checkpoint,
         )
         self._hooks.resolve(self, self._callbacks, module=module, datamodule=datamodule)
         return self._job
 
-    def _run_limits(self, fn: TrainerFn) -> RunLimits:
-        if fn is not TrainerFn.FITTING:
-            return RunLimits()
-        limits = self._specs.limits
-        max_epochs, min_epochs = resolve_epochs(limits, has_timer=bool(self._with_role(Role.TIMER)))
-        return RunLimits(max_epochs, min_epochs, limits.max_steps, limits.min_steps or 0)
-
-    def _new_evaluation(
-        self,
-        fn: TrainerFn,
-        model: Any,
-        dataloaders: Any,
-        datamodule: Any,
-        ckpt_path: AnyPath | None,
-        weights_only: bool | None,
-    ) -> EvaluationRun:
-        dataloaders, datamodule = split_datamodule(dataloaders, datamodule, "dataloaders")
-        job = self._new_job(fn, model, datamodule, ckpt_path, weights_only)
-        stage = {TrainerFn.VALIDATING: "val", TrainerFn.TESTING: "test"}.get(fn, "predict")
-        source = loader_source(stage, dataloaders, datamodule=datamodule, module=job.module)
+    def _new_evaluation(self, fn: TrainerFn, order: Order) -> EvaluationRun:
+        job, stage = self._new_job(fn, order), LOADER_STAGE[fn]
+        source = order.source(stage, job.module, order.loaders)
         verify(job, {stage: source})
         require_loaders(source, fn.value)
         self._evaluation = new_evaluation_run(job, source)
@@ -971,7 +814,4 @@ class Trainer:
         return run_guarded(run.job, evaluate_in_process, run, x_axis=x_axis, epoch=self.current_epoch, verbose=verbose)
 
     def _change_limits(self, **limits: Any) -> None:
-        given = {name: getattr(self._specs.limits, name) for name in ("max_epochs", "max_steps")} | limits
-        checked = trainer_specs(**given).limits
-        changed = replace(self._specs.limits, max_epochs=checked.max_epochs, max_steps=checked.max_steps)
-        self._specs = replace(self._specs, limits=changed)
+        self._specs = replace(self._specs, limits=changed_limits(self._specs.limits, **limits))

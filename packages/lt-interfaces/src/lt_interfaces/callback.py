@@ -44,6 +44,24 @@ class Callback:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back what `state_dict` returned. Called after `setup`, before training goes on."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Bound to a run's module; a copy of the callback belongs to no run.
+        return {name: value for name, value in vars(self).items() if name not in ("log", "log_dict")}
+
+    def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+        """Record a metric from within a hook; arguments as in ``LightningModule.log``, to which a run binds it.
+
+        Raises:
+            RuntimeError: outside of a run.
+        """
+        message = f"`{type(self).__name__}.log` was called outside of a run, where there's nothing to log to."
+        raise RuntimeError(message)
+
+    def log_dict(self, dictionary: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
+        """Record several metrics from within a hook; bound like `log`."""
+        for name, value in dictionary.items():
+            self.log(name, value, *args, **kwargs)
+
     # --- the run ---
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:

@@ -67,5 +67,5 @@ class Logger(ABC):
         """End the run; ``status`` is ``"success"`` or ``"failed"``."""
         self.save()
 
-    def after_save_checkpoint(self, checkpoint_callback: CheckpointRole) -> None:
+    def after_save_checkpoint(self, checkpoint_callback: CheckpointRole) -> None:  # noqa: B027  # a default
         """Hear that a checkpoint was committed. Called on global rank 0."""

@@ -8,9 +8,9 @@ class Profiler(ABC):
     """Measures named spans: hooks, steps, loading, saving.
 
     Found by name in the entry-point group ``lt.profilers``. A run without a profiler pays nothing: the loop's calls
-    are wrapped only when there is one. Span names: ``[LightningModule]<Class>.<hook>``, ``[Callback]<state_key>.<hook>``,
-    ``[LightningDataModule]<Class>.<hook>``, ``[Strategy]<Class>.<method>``, ``run_training_epoch``,
-    ``run_training_batch``, ``save_checkpoint``, ``optimizer_step``.
+    are wrapped only when there is one. Span names: ``[LightningModule]<Class>.<hook>``,
+    ``[LightningDataModule]<Class>.<hook>``, ``[Callback]<state_key>.<hook>``, ``run_training_epoch``,
+    ``save_checkpoint``.
     """
 
     @abstractmethod

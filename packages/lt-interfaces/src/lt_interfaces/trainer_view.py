@@ -15,8 +15,9 @@ from lt_interfaces.states import TrainerState
 
 
 class TrainerView(Protocol):
-    """Reads a run: progress, metrics, optimizers, loggers, ranks. Reading never costs a collective or a host sync,
-    except where said.
+    """Reads a run: progress, metrics, optimizers, loggers, ranks.
+
+    Reading never costs a collective or a host sync, except where said.
     """
 
     # --- stage ---

@@ -213,11 +213,12 @@ def _copy(number: Tensor | Number) -> Tensor | Number:
 
 def _plus(total: Tensor | Number, number: Tensor | Number, *, factor: int, in_place: bool) -> Tensor | Number:
     """Return the sum; in place where the total is a tensor of our own."""
-    if in_place and isinstance(total, Tensor) and isinstance(number, Tensor):
-        # A total made in inference mode can't be changed in place outside of it, and the other way round.
-        if total.is_inference() == number.is_inference():
-            return total.add_(number, alpha=factor)
-    return total + number * factor
+    if not in_place or not isinstance(total, Tensor) or not isinstance(number, Tensor):
+        return total + number * factor
+    # A total made in inference mode can't be changed in place outside of it, and the other way round.
+    if total.is_inference() != number.is_inference():
+        return total + number * factor
+    return total.add_(number, alpha=factor)
 
 
 def _extreme(reduction: Reduction, total: Tensor | Number, number: Tensor | Number) -> Tensor | Number:

@@ -13,6 +13,7 @@ from lt_core.hook_plan import overrides, takes_argument
 from lt_core.logging.publication import by_loader, flush_epoch, flush_steps, send, to_loggers
 from lt_core.logging.recorder import Results
 from lt_core.loops.transfer import transfer_function
+from lt_core.profiling import action_name, profiled
 from lt_core.run.fit_run import EvaluationRun, FitRun
 from lt_core.run.job import Job
 from lt_interfaces.progress import EvaluationProgress
@@ -151,7 +152,8 @@ def bound_step(job: Job, name: str, num_loaders: int) -> Step:
         RuntimeError: when several loaders are there and it doesn't take ``dataloader_idx``.
     """
     method = getattr(job.module, f"{name}_step")
-    step = job.runtime.strategy.bind_step(job.module, f"{name}_step")
+    bound = job.runtime.strategy.bind_step(job.module, f"{name}_step")
+    step = profiled(job.profiler, action_name("LightningModule", job.module, f"{name}_step"), bound)
     takes_idx = takes_argument(method, "batch_idx", 1)
     # A step with *args gets the index only when there's something to tell apart.
     takes_loader = takes_argument(method, "dataloader_idx", 2 if num_loaders > 1 else sys.maxsize)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lt_core.hook_plan import overrides, takes_argument
+from lt_core.profiling import action_name, profiled
 from lt_core.run.job import Job
 from lt_core.run.loaders import TrainData
 from lt_core.run.optimization import Optimization
@@ -69,7 +70,11 @@ class GradientClosure:
         self._optimization: Final = optimization
         self._hooks: Final = job.hooks
         self._recorder: Final = job.recorder
-        self._training_step: Final = strategy.bind_step(module, "training_step")
+        self._training_step: Final = profiled(
+            job.profiler,
+            action_name("LightningModule", module, "training_step"),
+            strategy.bind_step(module, "training_step"),
+        )
         self._num_args: Final = 2 if takes_argument(module.training_step, "batch_idx", 1) else 1
         self._forward_context: Final = job.runtime.precision.forward_context
         self._backward: Final = strategy.backward
@@ -212,7 +217,11 @@ class ManualStep:
         module = job.module
         self.stepped = True
         self._recorder: Final = job.recorder
-        self._training_step: Final = job.runtime.strategy.bind_step(module, "training_step")
+        self._training_step: Final = job.runtime.profiled(
+            job.profiler,
+            action_name("LightningModule", module, "training_step"),
+            strategy.bind_step(module, "training_step"),
+        )
         self._num_args: Final = 2 if takes_argument(module.training_step, "batch_idx", 1) else 1
         self._forward_context: Final = job.runtime.precision.forward_context
 
