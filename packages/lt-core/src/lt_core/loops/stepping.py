@@ -70,11 +70,7 @@ class GradientClosure:
         self._optimization: Final = optimization
         self._hooks: Final = job.hooks
         self._recorder: Final = job.recorder
-        self._training_step: Final = profiled(
-            job.profiler,
-            action_name("LightningModule", module, "training_step"),
-            strategy.bind_step(module, "training_step"),
-        )
+        self._training_step: Final = _bound_step(job)
         self._num_args: Final = 2 if takes_argument(module.training_step, "batch_idx", 1) else 1
         self._forward_context: Final = job.runtime.precision.forward_context
         self._backward: Final = strategy.backward
@@ -217,11 +213,7 @@ class ManualStep:
         module = job.module
         self.stepped = True
         self._recorder: Final = job.recorder
-        self._training_step: Final = job.runtime.profiled(
-            job.profiler,
-            action_name("LightningModule", module, "training_step"),
-            strategy.bind_step(module, "training_step"),
-        )
+        self._training_step: Final = _bound_step(job)
         self._num_args: Final = 2 if takes_argument(module.training_step, "batch_idx", 1) else 1
         self._forward_context: Final = job.runtime.precision.forward_context
 
@@ -281,6 +273,12 @@ def detached_outputs(outputs: Any) -> Any:
     if outputs is None:
         return {"loss": None}
     return {key: apply_to_collection(value, Tensor, Tensor.detach) for key, value in outputs.items()}
+
+
+def _bound_step(job: Job) -> Callable[..., Any]:
+    """Return the module's training step as the strategy runs it."""
+    step = job.runtime.strategy.bind_step(job.module, "training_step")
+    return profiled(job.profiler, action_name("LightningModule", job.module, "training_step"), step)
 
 
 def _refuse_loss_without_grad(module: Any) -> None:
