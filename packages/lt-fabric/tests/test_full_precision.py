@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -33,3 +35,15 @@ def test_an_optimizer_that_calls_the_closure_again_prepares_again() -> None:
 
     FullPrecision().optimizer_step(optimizer, closure, prepared.append)
     assert len(prepared) > 1
+
+
+def test_an_optimizer_of_a_stranger_may_evaluate_again() -> None:
+    class Twice(torch.optim.Optimizer):
+        def step(self, closure: Any = None) -> Any:
+            closure()
+            return closure()
+
+    order = []
+    optimizer = Twice([torch.nn.Parameter(torch.zeros(1))], {})
+    FullPrecision().optimizer_step(optimizer, lambda: order.append("closure"), lambda _: order.append("before_step"))
+    assert order == ["closure", "before_step", "closure", "before_step"]
