@@ -16,7 +16,7 @@ _NO_CONTEXT: AbstractContextManager[None] = nullcontext()
 
 
 @cache
-def _steps_without_closure(kind: type[Optimizer]) -> bool:
+def _steps_without_closure(kind: type) -> bool:
     """Say whether this kind of optimizer is known to need its closure for nothing but the gradients.
 
     That's torch's own, except LBFGS; a stranger's may evaluate it again, so it always gets it.
