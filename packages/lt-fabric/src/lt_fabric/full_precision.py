@@ -16,7 +16,7 @@ _NO_CONTEXT: AbstractContextManager[None] = nullcontext()
 
 
 @cache
-def _steps_without_closure(kind: type) -> bool:
+def _steps_without_closure(kind: type[Optimizer]) -> bool:
     """Say whether this kind of optimizer is known to need its closure for nothing but the gradients.
 
     That's torch's own, except LBFGS; a stranger's may evaluate it again, so it always gets it.
@@ -81,7 +81,7 @@ class FullPrecision(Precision):
         # Gradients come first and the step after, as with a loss scaler.
         loss = closure()
         before_step(optimizer)
-        if _steps_without_closure(type(optimizer)):
+        if _steps_without_closure(type(optimizer)):  # type: ignore[arg-type]  # a class is hashable
             optimizer.step(**kwargs)
             return loss
         at_hand = [loss]
