@@ -230,6 +230,12 @@ def test_the_timer_ends_the_run(tmp_path: Path) -> None:
     assert trainer.global_step <= 1
 
 
+def test_a_timer_whose_time_is_up_before_training_lets_no_batch_pass(tmp_path: Path) -> None:
+    timer = Timer(timedelta(seconds=10), verbose=False)
+    timer.load_state_dict({"time_elapsed": {"train": 11.0}})
+    assert fit(tmp_path, timer, enable_checkpointing=False).global_step == 0
+
+
 def test_learning_rates_reach_the_logger(tmp_path: Path) -> None:
     logger = CSVLogger(tmp_path)
     fit(tmp_path, LearningRateMonitor(), logger=logger, log_every_n_steps=2, enable_checkpointing=False)

@@ -89,6 +89,15 @@ def test_a_resumed_run_goes_on_waiting_with_its_own_patience() -> None:
     assert second.patience == 3
 
 
+def test_a_stopped_run_goes_on_when_it_is_resumed_with_more_patience(new_run: NewRun) -> None:
+    stopped = EarlyStopping("loss", patience=1)
+    fit(new_run, stopped, 1.0, 1.0)
+    resumed = EarlyStopping("loss", patience=3)
+    resumed.load_state_dict(stopped.state_dict())
+    assert fit(new_run, resumed, 1.0).stop_reasons == []
+    assert resumed.stopping_reason is EarlyStoppingReason.NOT_STOPPED
+
+
 def test_the_state_has_the_keys_that_lightning_reads() -> None:
     assert set(EarlyStopping("loss").state_dict()) == {
         *("wait_count", "stopped_epoch", "best_score", "patience", "stopping_reason", "stopping_reason_message")

@@ -95,6 +95,13 @@ def test_looking_changes_nothing() -> None:
     assert model.body[0].weight.grad is None
 
 
+def test_running_statistics_do_not_move() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(4))
+    model.example_input_array = torch.ones(3, 4)
+    summarize(model)
+    assert torch.equal(next(model.buffers()), torch.zeros(4))
+
+
 def test_a_forward_that_fails_leaves_no_hooks_and_modes_as_before() -> None:
     model = WithExample(torch.ones(3, 5))
     with pytest.raises(RuntimeError):

@@ -92,7 +92,6 @@ class BatchProgressBar(ProgressBar):
         self._draw_training(trainer, pl_module)
 
     def on_train_end(self, trainer: Run, pl_module: Any) -> None:
-        self._draw_training(trainer, pl_module)
         self._close(Bar.TRAINING, keep=True)
 
     # --- evaluation: three stages that look alike ---
@@ -138,7 +137,7 @@ class BatchProgressBar(ProgressBar):
 
     def _close(self, bar: Bar, *, keep: bool) -> None:
         if self._display is not None and bar in self._done:
-            if bar is Bar.EVALUATION:
+            if bar is Bar.EVALUATION and keep:
                 self._display.refresh(bar, self._done[bar], {})
             self._display.close(bar, keep=keep)
             del self._done[bar]

@@ -30,7 +30,6 @@ class RichDisplay(ProgressDisplay):
         self._progress.start()
         styled = f"[{self._theme.description}]{description}" if self._theme.description else description
         self._tasks[bar] = self._progress.add_task(styled, total=None if math.isinf(total) else total, metrics="")
-        self._progress.refresh()
 
     def refresh(self, bar: Bar, done: int, metrics: Metrics) -> None:
         spec = self._theme.metrics_format
