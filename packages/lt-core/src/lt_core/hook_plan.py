@@ -45,7 +45,9 @@ class HookPlan:
     def __init__(self, clock: HookClock, profiler: Profiler | None = None) -> None:
         self._clock = clock
         self._profiler = profiler
-        self._hearers: dict[str, tuple[Hear, ...]] = {hook.name: () for hook in HOOKS}
+        self.hearers: dict[str, tuple[Hear, ...]] = {hook.name: () for hook in HOOKS}
+        """Who hears each hook. The loop over a hook's hearers in a step is written out, so that a hook that nobody
+        hears costs no call."""
 
     def resolve(self, trainer: Any, callbacks: Iterable[Any], *, module: Any, datamodule: Any | None) -> None:
         """Find out who hears what; called before a stage and when callbacks change."""
@@ -53,18 +55,14 @@ class HookPlan:
         for hook in HOOKS:
             if hook.kind is Kind.EVENT:
                 hearers = _hearers_of(hook, trainer, callbacks=callbacks, module=module, datamodule=datamodule)
-                self._hearers[hook.name] = tuple(self._within(hook.name, hearer) for hearer in hearers)
+                self.hearers[hook.name] = tuple(self._within(hook.name, hearer) for hearer in hearers)
 
     def notify(self, name: str, *args: Any) -> Any:
         """Tell everybody who hears the hook, in the table's order; return what the module answered, if it's last."""
         answer = None
-        for hear in self._hearers[name]:
+        for hear in self.hearers[name]:
             answer = hear(*args)
         return answer
-
-    def is_heard(self, name: str) -> bool:
-        """Say whether anybody hears the hook."""
-        return bool(self._hearers[name])
 
     def _within(self, name: str, hearer: _Hearing) -> Hear:
         """Wrap a hearer so that the clock shows the hook while it runs, also when it raises."""
@@ -91,12 +89,10 @@ def overrides(owner: Any, name: str) -> bool:
     """
     if name in vars(owner):
         return True
-    found = getattr(type(owner), name, None)
-    if found is None:
-        return hasattr(owner, name)
-    return not getattr(found, "__module__", "").startswith(
-        ("lt_core.module", "lt_interfaces.", "lt_datamodules.datamodule")
-    )
+    for base in type(owner).__mro__:
+        if name in vars(base):
+            return not base.__module__.startswith(_BASES)
+    return hasattr(owner, name)
 
 
 def _hearers_of(

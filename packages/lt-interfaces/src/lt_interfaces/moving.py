@@ -42,6 +42,8 @@ def move_data_to_device(batch: Any, device: torch.device | str | int) -> Any:
     device(type='meta')
     """
     target = device if isinstance(device, torch.device) else torch.device(device)
+    if type(batch) is Tensor and batch.device == target:
+        return batch
     if _is_there(batch, target):
         return batch
     return apply_to_collection(batch, TransferableDataType, _move, target)

@@ -1,6 +1,7 @@
 """From a batch to new weights: the training step, its gradients, and the one place that takes an optimizer step."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any, Final
 
 from lightning_utilities.core.apply_func import apply_to_collection
@@ -31,12 +32,13 @@ class Stepping:
         self.strategy: Final = job.runtime.strategy
         self.optimization: Final = optimization
         self.progress: Final = progress
-        self.hooks: Final = job.hooks
+        self._hearers: Final = job.hooks.hearers
         self._clip: Final = _clipping(job)
 
     def before_step(self, optimizer: Optimizer) -> None:
         """Tell hooks that the gradients are final, then clip them."""
-        self.hooks.notify("on_before_optimizer_step", optimizer)
+        for hear in self._hearers["on_before_optimizer_step"]:
+            hear(optimizer)
         if self._clip is not None:
             self._clip(optimizer)
 
@@ -52,7 +54,7 @@ def take_optimizer_step(stepping: Stepping, optimizer_idx: int, closure: Callabl
     """
     optimizer = stepping.optimization.optimizers[optimizer_idx]
     result = stepping.strategy.optimizer_step(optimizer, closure, stepping.before_step, **kwargs)
-    stepping.progress.count_step(optimizer_idx)
+    stepping.progress.steps[optimizer_idx] += 1
     return result
 
 
@@ -68,13 +70,12 @@ class GradientClosure:
         self.was_run = False
         self._module: Final = module
         self._optimization: Final = optimization
-        self._hooks: Final = job.hooks
+        self._hearers: Final = job.hooks.hearers
         self._recorder: Final = job.recorder
-        self._training_step: Final = _bound_step(job)
+        self._run_step: Final = _step_in_context(job)
         self._num_args: Final = 2 if takes_argument(module.training_step, "batch_idx", 1) else 1
-        self._forward_context: Final = job.runtime.precision.forward_context
         self._backward: Final = strategy.backward
-        self._checks_grad: Final = not overrides(module, "backward")
+        self._own_backward: Final = module.backward if overrides(module, "backward") else None
         self._may_skip: Final = strategy.world_size == 1
         self._zero_grad: Final = _zero_grad(job, optimization, progress)
         self._args: tuple[Any, ...] = ()
@@ -83,7 +84,7 @@ class GradientClosure:
 
     def begin(self, batch: Any, batch_idx: int, window: AccumulationWindow, *, closes: bool) -> None:
         """Take the micro-batch that the next call works on."""
-        self._args = (batch, batch_idx)[: self._num_args]
+        self._args = (batch, batch_idx) if self._num_args == 2 else (batch,)
         self._window = window
         self._closes = closes
         self.outputs = None
@@ -97,18 +98,17 @@ class GradientClosure:
         window, recorder = self._window, self._recorder
         assert window is not None  # `begin` comes first
         window.begin(is_last=self._closes)
-        recorder.hook = "training_step"
+        outer, recorder.hook = recorder.hook, "training_step"
         try:
-            with self._forward_context():
-                outputs = self._training_step(*self._args)
+            self.outputs = outputs = self._run_step(*self._args)
+            recorder.hook = outer
+            loss = outputs if isinstance(outputs, Tensor) else loss_of(outputs)
+            if loss is None:
+                self._note_skipped()
+            else:
+                self._differentiate(loss, window)
         finally:
-            recorder.hook = None
-        self.outputs = outputs
-        loss = outputs if isinstance(outputs, Tensor) else loss_of(outputs)
-        if loss is None:
-            self._note_skipped()
-        else:
-            self._differentiate(loss, window)
+            recorder.hook = outer
         if self._closes:
             if window.held == 0:
                 raise NothingToStep
@@ -116,19 +116,19 @@ class GradientClosure:
         return loss
 
     def _differentiate(self, loss: Tensor, window: AccumulationWindow) -> None:
-        if self._checks_grad and not loss.requires_grad:
+        if not loss.requires_grad and self._own_backward is None:
             _refuse_loss_without_grad(self._module)
+        hearers = self._hearers
         if window.held == 0:
+            for hear in hearers["on_before_zero_grad"]:
+                hear(self._optimization.optimizers[0])
             self._zero_grad()
-        hooks = self._hooks
-        hooks.notify("on_before_backward", loss)
-        recorder = self._recorder
-        recorder.hook = "backward"
-        try:
-            self._backward(window.add(loss), self._module.backward)
-        finally:
-            recorder.hook = None
-        hooks.notify("on_after_backward")
+        for hear in hearers["on_before_backward"]:
+            hear(loss)
+        self._recorder.hook = "backward"
+        self._backward(window.add(loss), self._own_backward or Tensor.backward)
+        for hear in hearers["on_after_backward"]:
+            hear()
 
     def _begin_again(self) -> None:
         """Begin the window again: the optimizer asks for gradients at other weights."""
@@ -167,11 +167,12 @@ class AutomaticStep:
     def __call__(self, batch: Any, batch_idx: int) -> Any:
         """Train on a micro-batch; on the last one of a window take the optimizer step."""
         optimization, closure = self._optimization, self._closure
-        window = optimization.open_window(self._most(batch_idx))
-        closes = self._progress.is_last_batch or not optimization.is_filling
-        closure.begin(batch, batch_idx, window, closes=closes)
-        optimization.take_micro_batch()
-        self.stepped = closes
+        if optimization.window is None:
+            left_in_epoch = 1 if optimization.accumulation == 1 else self._data.num_batches - batch_idx
+            optimization.open_window(left_in_epoch)
+        self.stepped = closes = optimization.left <= 1 or self._progress.is_last_batch
+        optimization.left -= 1
+        closure.begin(batch, batch_idx, optimization.window, closes=closes)  # type: ignore[arg-type]  # just opened
         if not closes:
             closure()
             return closure.outputs
@@ -182,12 +183,8 @@ class AutomaticStep:
                 self._ask_module_to_step(batch_idx)
         except NothingToStep:
             self.stepped = False
-        optimization.close_window()
+        optimization.window = None
         return closure.outputs
-
-    def _most(self, batch_idx: int) -> int | float:
-        """Return how many micro-batches the window may hold: those left in the epoch."""
-        return 1 if self._optimization.accumulation == 1 else self._data.num_batches - batch_idx
 
     def _ask_module_to_step(self, batch_idx: int) -> None:
         """Let the module's own `optimizer_step` decide when and how."""
@@ -213,16 +210,14 @@ class ManualStep:
         module = job.module
         self.stepped = True
         self._recorder: Final = job.recorder
-        self._training_step: Final = _bound_step(job)
+        self._run_step: Final = _step_in_context(job)
         self._num_args: Final = 2 if takes_argument(module.training_step, "batch_idx", 1) else 1
-        self._forward_context: Final = job.runtime.precision.forward_context
 
     def __call__(self, batch: Any, batch_idx: int) -> Any:
         """Run the training step and return what it returned."""
         self._recorder.hook = "training_step"
         try:
-            with self._forward_context():
-                outputs = self._training_step(*(batch, batch_idx)[: self._num_args])
+            outputs = self._run_step(*(batch, batch_idx)[: self._num_args])
         finally:
             self._recorder.hook = None
         if outputs is not None and not isinstance(outputs, Tensor | Mapping):
@@ -275,10 +270,19 @@ def detached_outputs(outputs: Any) -> Any:
     return {key: apply_to_collection(value, Tensor, Tensor.detach) for key, value in outputs.items()}
 
 
-def _bound_step(job: Job) -> Callable[..., Any]:
-    """Return the module's training step as the strategy runs it."""
-    step = job.runtime.strategy.bind_step(job.module, "training_step")
-    return profiled(job.profiler, action_name("LightningModule", job.module, "training_step"), step)
+def _step_in_context(job: Job) -> Callable[..., Any]:
+    """Return the module's training step as strategy and precision run it; full precision adds nothing to it."""
+    bound = job.runtime.strategy.bind_step(job.module, "training_step")
+    step = profiled(job.profiler, action_name("LightningModule", job.module, "training_step"), bound)
+    context = job.runtime.precision.forward_context
+    if isinstance(context(), nullcontext):
+        return step
+
+    def step_in_context(*args: Any) -> Any:
+        with context():
+            return step(*args)
+
+    return step_in_context
 
 
 def _refuse_loss_without_grad(module: Any) -> None:
@@ -291,20 +295,14 @@ def _refuse_loss_without_grad(module: Any) -> None:
 
 def _zero_grad(job: Job, optimization: Optimization, progress: FitProgress) -> Callable[[], None]:
     """Return the function that clears gradients; `optimizer_zero_grad` is asked only where the module has its own."""
-    module, hooks, recorder = job.module, job.hooks, job.recorder
-    own = overrides(module, "optimizer_zero_grad")
+    module, recorder = job.module, job.recorder
+    if not overrides(module, "optimizer_zero_grad"):
+        return optimization.optimizers[0].zero_grad
 
     def zero_grad() -> None:
-        optimizer = optimization.optimizers[0]
-        hooks.notify("on_before_zero_grad", optimizer)
-        if not own:
-            optimizer.zero_grad()
-            return
-        recorder.hook = "optimizer_zero_grad"
-        try:
-            module.optimizer_zero_grad(progress.epochs_completed, progress.batches_in_epoch, optimizer)
-        finally:
-            recorder.hook = None
+        outer, recorder.hook = recorder.hook, "optimizer_zero_grad"
+        module.optimizer_zero_grad(progress.epochs_completed, progress.batches_in_epoch, optimization.optimizers[0])
+        recorder.hook = outer
 
     return zero_grad
 

@@ -34,36 +34,38 @@ def fit(run: FitRun) -> None:
 def train_epoch(run: FitRun, transfer: Transfer) -> None:
     """Train on the batches of an epoch that are left."""
     _start_epoch(run)
-    progress = run.progress
+    progress, train_on, requests = run.progress, run.train_on, run.requests
+    has_limit = run.job.limits.max_steps != -1
     for batch, batch_idx, _, is_last in run.data.remaining_steps(progress.batches_in_epoch):
         progress.is_last_batch = is_last
         if train_batch(run, batch, batch_idx=batch_idx, transfer=transfer) == SKIP_EPOCH:
             break
-        _publish_steps(run)
+        if train_on.stepped and logging_is_due(run):
+            _publish_steps(run)
         if run.validation.is_wanted and _validation_is_due(run, batch_idx):
             validate_while_fitting(run)
         if run.optimization.schedulers:
             step_schedulers(run, "step", on_plateau=True)
-        if run.requests.is_pending and _honour(run):
+        if requests.is_pending and _honour(run):
             break
-        if has_reached_max_steps(run):
+        if has_limit and has_reached_max_steps(run):
             break
     _end_epoch(run)
 
 
 def train_batch(run: FitRun, batch: object, *, batch_idx: int, transfer: Transfer) -> int | None:
     """Train on one micro-batch; returns `SKIP_EPOCH` when the module asks to skip the rest of the epoch."""
-    hooks, progress = run.job.hooks, run.progress
+    hearers = run.job.hooks.hearers
     batch = transfer(batch, 0)
     run.job.recorder.start_batch(batch)
-    if hooks.notify("on_train_batch_start", batch, batch_idx) == SKIP_EPOCH:
+    if hearers["on_train_batch_start"] and run.job.hooks.notify("on_train_batch_start", batch, batch_idx) == SKIP_EPOCH:
         return SKIP_EPOCH
     outputs = run.train_on(batch, batch_idx)
-    progress.count_batch(stepped=run.train_on.stepped)
+    run.progress.count_batch(stepped=run.train_on.stepped)
     if run.optimization.schedulers:
         _step_schedulers(run)
-    if hooks.is_heard("on_train_batch_end"):
-        hooks.notify("on_train_batch_end", detached_outputs(outputs), batch, batch_idx)
+    if hearers["on_train_batch_end"]:
+        run.job.hooks.notify("on_train_batch_end", detached_outputs(outputs), batch, batch_idx)
     return None
 
 
@@ -117,9 +119,7 @@ def _start_epoch(run: FitRun) -> None:
 
 
 def _publish_steps(run: FitRun) -> None:
-    """Send the step values to the loggers where it's time: never in the middle of an accumulation window."""
-    if not run.train_on.stepped or not logging_is_due(run):
-        return
+    """Send the step values to the loggers."""
     loggers = run.job.loggers
     numbers = flush_steps(run.results, run.job.board, loggers=loggers, ranks=run.job.runtime.strategy)
     if numbers:
@@ -136,7 +136,7 @@ def _validation_is_due(run: FitRun, batch_idx: int) -> bool:
         batch_idx,
         total_batch_idx=progress.batches - 1,
         is_last_batch=progress.is_last_batch,
-        stopping=run.requests.stop and may_stop(run),
+        stopping=run.requests.stop and run.optimization.window is None and may_stop(run),
         seconds_since_validation=elapsed,
     )
 
@@ -150,18 +150,18 @@ def _step_schedulers(run: FitRun) -> None:
 
 
 def _honour(run: FitRun) -> bool:
-    """Write the checkpoints that were asked for from outside; say whether to stop."""
+    """Write the checkpoints that were asked for from outside; say whether to stop, never in mid-window."""
     path = run.requests.take_save()
     while path is not None:
         run.job.save(path)
         path = run.requests.take_save()
-    return run.requests.stop and may_stop(run)
+    return run.requests.stop and run.optimization.window is None and may_stop(run)
 
 
 def _end_epoch(run: FitRun) -> None:
     """Tell everybody, flush what was logged over the epoch, and count it."""
     progress, job = run.progress, run.job
-    run.optimization.close_window()
+    run.optimization.window = None
     progress.epochs_processed += 1
     job.recorder.end_batches()
     run.results.epoch_ended = True

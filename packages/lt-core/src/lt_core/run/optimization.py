@@ -29,34 +29,19 @@ class Optimization:
         """Micro-batches per optimizer step, for the windows opened from now on."""
         self.window: AccumulationWindow | None = None
         """The open window; ``None`` between optimizer steps."""
+        self.left = 0
+        """Micro-batches that the open window still takes."""
         self._strategy = strategy
-        self._left = 0
 
-    def open_window(self, most: int | float) -> AccumulationWindow:
-        """Return the open window, or open one that holds at most this many micro-batches (those left in the epoch)."""
-        if self.window is None:
-            self._left = int(min(self.accumulation, most))
-            self.window = self._strategy.open_window(self._left)
-        return self.window
+    def open_window(self, most: int | float) -> None:
+        """Open a window that holds at most this many micro-batches (those left in the epoch)."""
+        self.left = int(min(self.accumulation, most))
+        self.window = self._strategy.open_window(self.left)
 
     def reopen_window(self) -> AccumulationWindow:
         """Begin the window again, for an optimizer that evaluates its closure several times."""
         self.window = self._strategy.open_window(1)
         return self.window
-
-    @property
-    def is_filling(self) -> bool:
-        """Whether the current micro-batch is one that won't be followed by a step."""
-        return self._left > 1
-
-    def take_micro_batch(self) -> None:
-        """Count one micro-batch into the open window."""
-        self._left -= 1
-
-    def close_window(self) -> None:
-        """End the window: its step was taken, or it held nothing."""
-        self.window = None
-        self._left = 0
 
     def scheduler_states(self) -> list[dict[str, Any]]:
         """Return the state of every scheduler."""
