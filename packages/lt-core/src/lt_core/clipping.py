@@ -21,8 +21,8 @@ def clip_gradients(
         MisconfigurationException: when the Trainer was told something else, or for an unknown algorithm.
     """
     limit = _agreed("gradient_clip_val", value, spec.gradient_clip_val)
-    name = _agreed("gradient_clip_algorithm", algorithm, spec.gradient_clip_algorithm) or "norm"
-    name = str(getattr(name, "value", name)).lower()
+    asked = None if algorithm is None else str(getattr(algorithm, "value", algorithm)).lower()
+    name = _agreed("gradient_clip_algorithm", asked, spec.gradient_clip_algorithm) or "norm"
     if name not in _ALGORITHMS:
         message = f"`gradient_clip_algorithm={algorithm!r}` isn't known; accepted are {list(_ALGORITHMS)}."
         raise MisconfigurationException(message)
