@@ -1,0 +1,122 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_runs import ManualNet, Net, rows, trainer_with
+from torch import Tensor, nn
+
+from lt_core import LightningModule, Trainer
+from lt_interfaces.errors import MisconfigurationException
+
+
+class Bare(LightningModule):
+    """Nothing but a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 1)
+
+
+class OnlyTrains(Bare):
+    def training_step(self, batch: Tensor) -> Tensor:
+        return self.layer(batch).mean()
+
+    def configure_optimizers(self) -> Any:
+        return None
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> Trainer:
+    return trainer_with(tmp_path)
+
+
+def test_fitting_needs_a_training_step(trainer: Trainer) -> None:
+    with pytest.raises(MisconfigurationException, match=r"`Trainer\.fit\(\)` needs `Bare\.training_step"):
+        trainer.fit(Bare(), rows())
+
+
+def test_fitting_needs_optimizers(trainer: Trainer) -> None:
+    class NoOptimizer(Bare):
+        def training_step(self, batch: Tensor) -> Tensor:
+            return batch
+
+    with pytest.raises(MisconfigurationException, match=r"needs `NoOptimizer\.configure_optimizers\(self\)`"):
+        trainer.fit(NoOptimizer(), rows())
+
+
+@pytest.mark.parametrize("fn", ["fit", "validate", "test", "predict"])
+def test_every_entry_point_needs_data(trainer: Trainer, fn: str) -> None:
+    with pytest.raises(MisconfigurationException, match=r"data"):
+        getattr(trainer, fn)(Net())
+
+
+@pytest.mark.parametrize(("fn", "step"), [("validate", "validation_step"), ("test", "test_step")])
+def test_evaluating_needs_its_step(trainer: Trainer, fn: str, step: str) -> None:
+    with pytest.raises(MisconfigurationException, match=rf"`Trainer\.{fn}\(\)` needs `Bare\.{step}"):
+        getattr(trainer, fn)(Bare(), rows())
+
+
+def test_predicting_needs_a_step_or_forward(trainer: Trainer) -> None:
+    with pytest.raises(MisconfigurationException, match="`predict_step` or `forward`"):
+        trainer.predict(Bare(), rows())
+
+    class WithForward(Bare):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x)
+
+    predictions = trainer.predict(WithForward(), rows(2))
+    assert predictions is not None
+    assert len(predictions) == 2
+
+
+def test_predicting_with_the_step_set_to_none_is_refused(trainer: Trainer) -> None:
+    module: Any = Net()
+    module.predict_step = None
+    with pytest.raises(MisconfigurationException, match="`predict_step` or `forward`"):
+        trainer.predict(module, rows())
+
+
+@pytest.mark.filterwarnings("ignore:.*configure_optimizers.*returned None:UserWarning")
+def test_half_a_validation_is_skipped_with_a_warning(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="no `validation_step`: validation is skipped"):
+        trainer_with(tmp_path).fit(OnlyTrains(), rows(1), rows(1))
+    with pytest.warns(UserWarning, match="no validation data: validation is skipped"):
+        trainer_with(tmp_path).fit(Net(), rows(1))
+
+
+def test_a_validation_step_set_to_none_is_none(tmp_path: Path) -> None:
+    module: Any = Net()
+    module.validation_step = None
+    trainer_with(tmp_path).fit(module, rows(1))
+
+
+def test_training_steps_of_lightning_one_are_refused(trainer: Trainer) -> None:
+    class Old(OnlyTrains):
+        def training_step(self, batch: Tensor, batch_idx: int, optimizer_idx: int) -> Tensor:  # type: ignore[override]
+            return batch
+
+    with pytest.raises(RuntimeError, match="can't take `optimizer_idx`"):
+        trainer.fit(Old(), rows())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "way_out"),
+    [
+        ({"gradient_clip_val": 1.0}, r"Trainer\(gradient_clip_val=1\.0\).*clip_gradients"),
+        ({"accumulate_grad_batches": 2}, r"Trainer\(accumulate_grad_batches=2\).*your own count"),
+    ],
+)
+def test_manual_optimization_excludes_arguments_of_the_automatic_one(
+    tmp_path: Path, arguments: dict[str, Any], way_out: str
+) -> None:
+    with pytest.raises(MisconfigurationException, match=way_out):
+        trainer_with(tmp_path, **arguments).fit(ManualNet(), rows())
+
+
+def test_nothing_is_set_up_when_something_is_missing(trainer: Trainer) -> None:
+    class Tells(Bare):
+        def setup(self, stage: str) -> None:
+            pytest.fail("set up")
+
+    with pytest.raises(MisconfigurationException):
+        trainer.fit(Tells(), rows())
