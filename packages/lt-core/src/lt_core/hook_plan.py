@@ -85,13 +85,13 @@ def overrides(owner: Any, name: str) -> bool:
     """Say whether an object's class (or the object itself) brings its own method for a hook.
 
     The users' base classes mark their defaults by living in an lt package; a method of an object that has no such
-    base counts as its own.
+    base counts as its own. A method set to ``None`` is switched off.
     """
     if name in vars(owner):
-        return True
+        return vars(owner)[name] is not None
     for base in type(owner).__mro__:
         if name in vars(base):
-            return not base.__module__.startswith(_BASES)
+            return vars(base)[name] is not None and not base.__module__.startswith(_BASES)
     return hasattr(owner, name)
 
 

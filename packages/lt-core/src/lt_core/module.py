@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -22,6 +23,9 @@ if TYPE_CHECKING:  # the type of a return value only; torch.export takes long to
     from torch.export import ExportedProgram
 
 FilePath = str | os.PathLike[str]
+
+# torch's compiler to TorchScript reads every attribute of a module, `trainer` too, and takes no RuntimeError for a no.
+_is_scripting: ContextVar[bool] = ContextVar("_is_scripting", default=False)
 
 
 class _LoadFromCheckpoint:
@@ -105,7 +109,7 @@ class LightningModule(HyperparametersMixin, nn.Module):
         """
         if self._trainer is None and self._fabric is not None:
             return self._fabric
-        if self._trainer is None:
+        if self._trainer is None and not _is_scripting.get():
             message = f"{type(self).__name__} isn't attached to a Trainer yet; `trainer.fit(module)` attaches it."
             raise RuntimeError(message)
         return self._trainer
@@ -137,6 +141,11 @@ class LightningModule(HyperparametersMixin, nn.Module):
     def dtype(self) -> torch.dtype:
         """The floating-point format of the module."""
         return self._probe.dtype
+
+    @dtype.setter
+    def dtype(self, dtype: torch.dtype) -> None:
+        message = "`dtype` follows the module's own; change it with `module.to(dtype)`."
+        raise RuntimeError(message)
 
     @property
     def on_gpu(self) -> bool:
@@ -625,7 +634,11 @@ class LightningModule(HyperparametersMixin, nn.Module):
         """Compile to TorchScript, which torch has deprecated; see `lt_core.export.to_torchscript`."""
         from lt_core.export import to_torchscript  # exporters are heavy, and few runs export
 
-        return to_torchscript(self, file_path, method, example_inputs, transfer=self._transferred, **kwargs)
+        token = _is_scripting.set(True)
+        try:
+            return to_torchscript(self, file_path, method, example_inputs, transfer=self._transferred, **kwargs)
+        finally:
+            _is_scripting.reset(token)
 
     def to_tensorrt(self, file_path: FilePath | None = None, input_sample: Any = None, **kwargs: Any) -> Any:
         """Compile with TensorRT; see `lt_core.export.to_tensorrt`."""

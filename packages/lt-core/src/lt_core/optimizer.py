@@ -87,8 +87,15 @@ class LightningOptimizer:
             raise AttributeError(name)
         return getattr(self._optimizer, name)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As `torch.optim.Optimizer.load_state_dict`, of the wrapped optimizer."""
+        self._optimizer.load_state_dict(state_dict)
+
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._optimizer, name, value)
+        if name == "step":  # torch's schedulers wrap the step of what they're given; the wrapped one keeps its own
+            vars(self)[name] = value
+        else:
+            setattr(self._optimizer, name, value)
 
     def __repr__(self) -> str:
         return f"Lightning{self._optimizer!r}"

@@ -1,5 +1,7 @@
 """The stages of the Trainer, as every process of the job runs them: fit, validate, test, predict."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -19,6 +21,7 @@ from lt_core.run.fit_run import EvaluationRun, FitRun
 from lt_core.run.job import Job
 from lt_core.run.optimization import Optimization
 from lt_core.specs.validation_schedule import plan_validation
+from lt_core.toggling import toggle, untoggle
 from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.states import RunningStage, TrainerFn
 
@@ -97,13 +100,35 @@ def _set_up_training(run: FitRun) -> None:
     stepping = Stepping(job, run.optimization, run.progress)
     run.optimization.proxies = [
         # partial is C code: no frame of its own lies between the optimizer and the step.
-        LightningOptimizer.wrap(optimizer, partial(take_optimizer_step, stepping, idx))
+        LightningOptimizer.wrap(
+            optimizer, partial(take_optimizer_step, stepping, idx), partial(_toggled, run, optimizer)
+        )
         for idx, optimizer in enumerate(optimizers)
     ]
     if module.automatic_optimization:
         run.train_on = AutomaticStep(job, stepping, run.data)
     else:
         run.train_on = ManualStep(job)
+
+
+@contextmanager
+def _toggled(run: FitRun, optimizer: torch.optim.Optimizer, sync_grad: bool) -> Iterator[None]:
+    """Let only this optimizer's parameters require grad, without synchronising gradients if that's not wanted."""
+    before = toggle(run.optimization.optimizers, optimizer)
+    try:
+        with run.job.runtime.strategy.no_backward_sync(run.job.model, enabled=not sync_grad):
+            yield
+    finally:
+        untoggle(before)
+
+
+def _warn_if_nothing_is_logged(run: FitRun) -> None:
+    every, batches = run.job.specs.logging.log_every_n_steps, run.data.num_batches
+    if run.job.loggers and batches < every:
+        rank_zero_warn(
+            f"There are {batches} training batches per epoch and `log_every_n_steps={every}`, so step values are rarely"
+            " logged. Set it lower to see them."
+        )
 
 
 def _set_up_evaluation(job: Job) -> None:
@@ -135,6 +160,8 @@ def _load_data(run: FitRun) -> None:
         has_length=run.data.loaders.is_sized,
         has_validation=validation.is_wanted,
     )
+    _warn_if_nothing_is_logged(run)
+    run.data.loaders.set_epoch(run.progress.epochs_processed)
     if not run.data.is_resumed:
         run.data.start()
     covered = validation.schedule.covers_epoch(epoch)

@@ -29,7 +29,7 @@ class MetricBoard:
     def take_steps(self, results: Results) -> None:
         """Make the latest step values visible, without a host sync."""
         for slot in _fresh_steps(results):
-            names, value = slot.rule.names, slot.step_value()
+            names, value = slot.rule.names, slot.step_value()[0]
             tensor = to_tensor(value)
             if not results.is_evaluation:
                 self.callback[names.plain] = self.callback[names.step] = tensor
@@ -37,6 +37,18 @@ class MetricBoard:
                 self.logged[names.step] = tensor
             if slot.rule.prog_bar:
                 self.progress_bar[names.step] = value
+
+    def replace_steps(self, slots: Iterable[Slot], numbers: Mapping[str, Number], *, is_evaluation: bool) -> None:
+        """Show the values over all ranks instead of this rank's."""
+        for slot in slots:
+            names = slot.rule.names
+            tensor = to_tensor(numbers[names.step])
+            if not is_evaluation:
+                self.callback[names.plain] = self.callback[names.step] = tensor
+            if slot.rule.logger:
+                self.logged[names.step] = tensor
+            if slot.rule.prog_bar:
+                self.progress_bar[names.step] = numbers[names.step]
 
     def take_current(self, results: Results) -> None:
         """Make visible what this rank has now: step values and, when the epoch's batches are done, epoch values."""
@@ -80,16 +92,15 @@ def flush_steps(results: Results, board: MetricBoard, *, loggers: Sequence[Logge
     slots = _fresh_steps(results)
     if not loggers and ranks.world_size == 1:
         return {}
-    entries = [
-        Entry(slot.rule.names.step, slot.step_value(), _step_weight(slot), slot.rule.reduction)
-        for slot in slots
-        if slot.rule.logger and not slot.rule.rank_zero_only
-    ]
+    shared = [slot for slot in slots if not slot.rule.rank_zero_only]
+    entries = [Entry(slot.rule.names.step, *slot.step_value(), slot.rule.reduction) for slot in shared]
     numbers = reduce_over_ranks(entries, ranks)
+    if ranks.world_size > 1:
+        board.replace_steps(shared, numbers, is_evaluation=results.is_evaluation)
     numbers.update(_own(slots, epoch=False))
     for slot in slots:
         slot.fresh = False
-    return numbers
+    return {slot.rule.names.step: numbers[slot.rule.names.step] for slot in slots if slot.rule.logger}
 
 
 def flush_epoch(results: Results, board: MetricBoard, ranks: Ranks) -> dict[str, tuple[Slot, Number]]:
@@ -120,9 +131,9 @@ def reduced(results: Results | None, board: MetricBoard, *, key: str, ranks: Ran
     if ranks.world_size == 1 or value is None:
         return value
     slot = _slot_named(results, key) if results is not None else None
-    if slot is None:
-        return value  # from an earlier flush, so it's the same on every rank already
-    weight = slot.epoch_value()[1] if slot.rule.on_epoch else 1.0
+    if slot is None or slot.rule.rank_zero_only:
+        return value  # from an earlier flush, so the same on every rank already; or rank 0's own
+    weight = slot.epoch_value()[1] if results is not None and results.epoch_ended else slot.step_value()[1]
     return to_tensor(reduce_over_ranks([Entry(key, value, weight, slot.rule.reduction)], ranks)[key])
 
 
@@ -135,9 +146,8 @@ def by_loader(flushed: Mapping[str, tuple[Slot, Number]], num_loaders: int) -> l
     """Return the epoch values of each loader; what belongs to no loader is in every one."""
     outputs: list[dict[str, float]] = [{} for _ in range(num_loaders)]
     for name, (slot, value) in flushed.items():
-        owner = slot.rule.dataloader_idx
         for idx, output in enumerate(outputs):
-            if slot.rule.logger and owner in (None, idx):
+            if slot.rule.logger and (not slot.loaders or idx in slot.loaders):
                 output[name] = float(value)
     return outputs
 
@@ -157,15 +167,11 @@ def _slot_named(results: Results, key: str) -> Slot | None:
     return next((slot for slot, name in names if key in (name.plain, name.step, name.epoch)), None)
 
 
-def _step_weight(slot: Slot) -> float:
-    return max(1.0, slot.epoch_value()[1]) if slot.rule.on_epoch else 1.0
-
-
 def _own(slots: Iterable[Slot], *, epoch: bool) -> dict[str, Any]:
     """Return the values that aren't reduced over ranks, as numbers."""
     own: dict[str, Tensor | Number] = {}
     for slot in slots:
-        if slot.rule.rank_zero_only and (epoch or slot.rule.logger):
+        if slot.rule.rank_zero_only:
             names = slot.rule.names
-            own[names.epoch if epoch else names.step] = slot.epoch_value()[0] if epoch else slot.step_value()
+            own[names.epoch if epoch else names.step] = (slot.epoch_value() if epoch else slot.step_value())[0]
     return to_host(own)

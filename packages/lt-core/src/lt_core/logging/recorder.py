@@ -98,7 +98,8 @@ class Recorder:
         if results is None:
             message = f"`self.log` can't be used in `{self.hook}`: nothing is logged in this stage."
             raise MisconfigurationException(message)
-        key = (self.hook or "", name, self.dataloader_idx)
+        # Without the loader's index in its name, a value is the same one for all loaders.
+        key = (self.hook or "", name, self.dataloader_idx if options.add_dataloader_idx else None)
         slot = results.slots.get(key)
         if slot is None:
             slot = self._new_slot(module, name, value=value, options=options)
@@ -109,6 +110,8 @@ class Recorder:
                 f" {slot.options} and {options}. Use the same ones, or two names."
             )
             raise MisconfigurationException(message)
+        if self.dataloader_idx is not None:
+            slot.loaders.add(self.dataloader_idx)
         slot.update(value, batch_size if batch_size is not None else self._inferred_batch_size(slot))
 
     def _new_slot(self, module: nn.Module, name: str, *, value: Any, options: LogOptions) -> Slot:

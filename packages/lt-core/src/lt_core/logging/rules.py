@@ -68,7 +68,6 @@ def slot_rule(hook: str | None, name: str, *, options: LogOptions, dataloader_id
         prog_bar=options.prog_bar,
         logger=options.logger is None or bool(options.logger),
         rank_zero_only=options.rank_zero_only,
-        dataloader_idx=dataloader_idx,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import nan
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import torch
@@ -48,7 +49,6 @@ class SlotRule:
     prog_bar: bool
     logger: bool
     rank_zero_only: bool
-    dataloader_idx: int | None
 
 
 class Slot(Protocol):
@@ -64,12 +64,14 @@ class Slot(Protocol):
 
     fresh: bool
     """Whether it was updated since the last step flush."""
+    loaders: set[int]
+    """Which of several loaders it was logged for."""
 
     def update(self, value: Any, batch_size: int) -> None:
         """Take one logged value."""
 
-    def step_value(self) -> Tensor | Number:
-        """Return the latest value."""
+    def step_value(self) -> tuple[Tensor | Number, float]:
+        """Return the latest value and its weight."""
 
     def epoch_value(self) -> tuple[Tensor | Number, float]:
         """Return the epoch's value so far and its weight."""
@@ -91,13 +93,18 @@ class Slot(Protocol):
 class ValueSlot:
     """Accumulates numbers and tensors; a mean is weighted by batch size."""
 
-    __slots__ = ("_enable_graph", "_latest", "_name", "_reduction", "_total", "_weight", "fresh", "options", "rule")
+    __slots__ = (
+        *("_enable_graph", "_latest", "_latest_weight", "_name", "_reduction", "_total", "_weight"),
+        *("fresh", "loaders", "options", "rule"),
+    )
 
     def __init__(self, rule: SlotRule, options: LogOptions) -> None:
         self.rule: Final = rule
         self.options: Final = options
         self.fresh = False
+        self.loaders: set[int] = set()
         self._name = rule.names.plain
+        self._latest_weight = 1
         self._reduction = rule.reduction
         self._enable_graph = options.enable_graph
         self._latest: Tensor | Number = 0.0
@@ -108,6 +115,7 @@ class ValueSlot:
         """Take one logged value; no host sync."""
         number = scalar(self._name, value, enable_graph=self._enable_graph)
         self.fresh = True
+        self._latest_weight = batch_size
         if self.rule.on_epoch:
             self._accumulate(number, batch_size)
         # A copy: the caller may go on to change the tensor in place before the flush reads it.
@@ -124,9 +132,9 @@ class ValueSlot:
             self._total = _extreme(self._reduction, self._total, number)
         self._weight += batch_size
 
-    def step_value(self) -> Tensor | Number:
-        """Return the latest value."""
-        return self._latest
+    def step_value(self) -> tuple[Tensor | Number, float]:
+        """Return the latest value and the size of its batch."""
+        return self._latest, float(self._latest_weight)
 
     def epoch_value(self) -> tuple[Tensor | Number, float]:
         """Return the epoch's value so far and its weight in batch sizes."""
@@ -148,25 +156,33 @@ class ValueSlot:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch's sum and weight and the latest value."""
-        return {"total": self._total, "weight": self._weight, "latest": self._latest, "fresh": self.fresh}
+        return {
+            "total": self._total,
+            "weight": self._weight,
+            "latest": self._latest,
+            "latest_weight": self._latest_weight,
+            "fresh": self.fresh,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what `state_dict` returned."""
         self._total = state["total"]
         self._weight = state["weight"]
         self._latest = state["latest"]
+        self._latest_weight = state["latest_weight"]
         self.fresh = state["fresh"]
 
 
 class MetricSlot:
     """Refers to a metric object, which accumulates by itself."""
 
-    __slots__ = ("_metric", "_touched", "fresh", "options", "rule")
+    __slots__ = ("_metric", "_touched", "fresh", "loaders", "options", "rule")
 
     def __init__(self, rule: SlotRule, options: LogOptions, metric: Any) -> None:
         self.rule: Final = rule
         self.options: Final = options
         self.fresh = False
+        self.loaders: set[int] = set()
         self._metric = metric
         self._touched = False
 
@@ -176,10 +192,11 @@ class MetricSlot:
         self.fresh = True
         self._touched = True
 
-    def step_value(self) -> Tensor | Number:
+    def step_value(self) -> tuple[Tensor | Number, float]:
         """Return what the metric's last ``forward`` gave, or computes now."""
         cached = getattr(self._metric, "_forward_cache", None)
-        return scalar(self.rule.names.plain, self._metric.compute() if cached is None else cached, enable_graph=False)
+        value = self._metric.compute() if cached is None else cached
+        return scalar(self.rule.names.plain, value, enable_graph=False), 1.0
 
     def epoch_value(self) -> tuple[Tensor | Number, float]:
         """Return what the metric computes; it synchronises ranks by itself."""
@@ -225,4 +242,6 @@ def _extreme(reduction: Reduction, total: Tensor | Number, number: Tensor | Numb
     if isinstance(total, Tensor) or isinstance(number, Tensor):
         pair = torch.as_tensor(total), torch.as_tensor(number)
         return torch.minimum(*pair) if reduction == "min" else torch.maximum(*pair)
+    if total != total or number != number:  # NaN is the only number that differs from itself
+        return nan
     return min(total, number) if reduction == "min" else max(total, number)

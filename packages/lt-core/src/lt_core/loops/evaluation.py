@@ -181,6 +181,8 @@ def _evaluate_batches(run: EvaluationRun, name: str) -> None:
     job, progress, num_loaders = run.job, run.progress, len(run.loaders.counts)
     transfer, step = transfer_function(job), bound_step(job, name, num_loaders)
     hooks, recorder, several = job.hooks, job.recorder, num_loaders > 1
+    if several:
+        _require_loader_idx(job, name)
     progress.start_run()
     run.logged_batches.extend([0] * (num_loaders - len(run.logged_batches)))
     for batch, batch_idx, loader_idx, is_last in run.loaders.steps():
@@ -196,6 +198,20 @@ def _evaluate_batches(run: EvaluationRun, name: str) -> None:
         _publish_steps(run, loader_idx)
     recorder.dataloader_idx = None
     recorder.end_batches()
+
+
+def _require_loader_idx(job: Job, name: str) -> None:
+    """Refuse batch hooks that couldn't be told which of several loaders a batch is from.
+
+    Raises:
+        RuntimeError: naming the hook.
+    """
+    for hook, position in ((f"on_{name}_batch_start", 2), (f"on_{name}_batch_end", 3)):
+        owners = [(job.module, position), *((callback, position + 2) for callback in job.callbacks)]
+        for owner, place in owners:
+            if overrides(owner, hook) and not takes_argument(getattr(owner, hook), "dataloader_idx", place):
+                message = f"`{type(owner).__name__}.{hook}` must take `dataloader_idx`, as there are several loaders."
+                raise RuntimeError(message)
 
 
 def _publish_steps(run: EvaluationRun, loader_idx: int) -> None:

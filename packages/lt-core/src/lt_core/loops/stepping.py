@@ -170,10 +170,12 @@ class AutomaticStep:
         if optimization.window is None:
             left_in_epoch = 1 if optimization.accumulation == 1 else self._data.num_batches - batch_idx
             optimization.open_window(left_in_epoch)
-        self.stepped = closes = optimization.left <= 1 or self._progress.is_last_batch
+        closes = optimization.left <= 1 or self._progress.is_last_batch
+        steps_before = self._progress.steps[0]
         optimization.left -= 1
         closure.begin(batch, batch_idx, optimization.window, closes=closes)  # type: ignore[arg-type]  # just opened
         if not closes:
+            self.stepped = False
             closure()
             return closure.outputs
         try:
@@ -182,7 +184,8 @@ class AutomaticStep:
             else:
                 self._ask_module_to_step(batch_idx)
         except NothingToStep:
-            self.stepped = False
+            pass  # every micro-batch was skipped by the training step
+        self.stepped = self._progress.steps[0] > steps_before
         optimization.window = None
         return closure.outputs
 

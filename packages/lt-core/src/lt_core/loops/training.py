@@ -9,7 +9,7 @@ from lt_core.loops.schedulers import step_schedulers
 from lt_core.loops.stepping import detached_outputs
 from lt_core.loops.transfer import transfer_function
 from lt_core.run.fit_run import FitRun, Transfer
-from lt_interfaces.rank_zero import rank_zero_info
+from lt_interfaces.rank_zero import rank_zero_info, rank_zero_warn
 from lt_interfaces.states import RunningStage
 
 SKIP_EPOCH: Final = -1
@@ -44,7 +44,7 @@ def train_epoch(run: FitRun, transfer: Transfer) -> None:
             _publish_steps(run)
         if run.validation.is_wanted and _validation_is_due(run, batch_idx):
             validate_while_fitting(run)
-        if run.optimization.schedulers:
+        if train_on.stepped and run.optimization.schedulers:
             step_schedulers(run, "step", on_plateau=True)
         if requests.is_pending and _honour(run):
             break
@@ -56,6 +56,9 @@ def train_epoch(run: FitRun, transfer: Transfer) -> None:
 def train_batch(run: FitRun, batch: object, *, batch_idx: int, transfer: Transfer) -> int | None:
     """Train on one micro-batch; returns `SKIP_EPOCH` when the module asks to skip the rest of the epoch."""
     hearers = run.job.hooks.hearers
+    if batch is None:
+        _skip_missing_batch(run, batch_idx)
+        return None
     batch = transfer(batch, 0)
     run.job.recorder.start_batch(batch)
     if hearers["on_train_batch_start"] and run.job.hooks.notify("on_train_batch_start", batch, batch_idx) == SKIP_EPOCH:
@@ -67,6 +70,14 @@ def train_batch(run: FitRun, batch: object, *, batch_idx: int, transfer: Transfe
     if hearers["on_train_batch_end"]:
         run.job.hooks.notify("on_train_batch_end", detached_outputs(outputs), batch, batch_idx)
     return None
+
+
+def _skip_missing_batch(run: FitRun, batch_idx: int) -> None:
+    """Count a batch for which the loader gave ``None``, without training on anything."""
+    rank_zero_warn("The training loader gave None as a batch; it's skipped. If that's what you want, ignore this.")
+    run.train_on.stepped = False
+    run.progress.count_batch(stepped=False)
+    run.job.hooks.notify("on_train_batch_end", None, None, batch_idx)
 
 
 def is_done(run: FitRun) -> bool:
@@ -110,7 +121,6 @@ def _start_epoch(run: FitRun) -> None:
     progress, loaders = run.progress, run.data.loaders
     if loaders.is_stale(progress.epochs_completed):
         loaders.load(run.job.runtime.strategy, progress.epochs_completed)
-        run.data.start()
     loaders.set_epoch(progress.epochs_processed)
     run.data.rewind_rng(progress.batches_in_epoch)
     if progress.batches_in_epoch == 0:
@@ -151,11 +161,15 @@ def _step_schedulers(run: FitRun) -> None:
 
 def _honour(run: FitRun) -> bool:
     """Write the checkpoints that were asked for from outside; say whether to stop, never in mid-window."""
+    _write_requested(run)
+    return run.requests.stop and run.optimization.window is None and may_stop(run)
+
+
+def _write_requested(run: FitRun) -> None:
     path = run.requests.take_save()
     while path is not None:
         run.job.save(path)
         path = run.requests.take_save()
-    return run.requests.stop and run.optimization.window is None and may_stop(run)
 
 
 def _end_epoch(run: FitRun) -> None:
@@ -182,3 +196,4 @@ def _close_epoch(run: FitRun) -> None:
         logger.save()
     progress.epochs_completed += 1
     progress.start_epoch()
+    _write_requested(run)

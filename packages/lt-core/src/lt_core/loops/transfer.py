@@ -38,6 +38,8 @@ def _owned(job: Job, name: str) -> Callable[..., Any] | None:
     by_data = job.datamodule is not None and overrides(job.datamodule, name)
     if by_module and by_data:
         rank_zero_warn(f"Both the module and the datamodule override `{name}`; the datamodule's is used.")
+    elif by_module and job.datamodule is not None:
+        rank_zero_warn(f"`{name}` is overridden in the module only, so it's used beside the datamodule.")
     if not by_module and not by_data:
         return None
     method: Callable[..., Any] = getattr(job.datamodule if by_data else job.module, name)

@@ -16,12 +16,11 @@ from lt_interfaces.progress import EvaluationProgress, FitProgress
 class BatchStep(Protocol):
     """How a batch is trained on: automatic or manual optimization."""
 
+    stepped: bool
+    """Whether the last batch ended in an optimizer step (for manual optimization: always)."""
+
     def __call__(self, batch: Any, batch_idx: int) -> Any:
         """Train on a batch and return what the training step returned, detached."""
-
-    @property
-    def stepped(self) -> bool:
-        """Whether the last batch ended in an optimizer step (for manual optimization: always)."""
 
 
 @dataclass
