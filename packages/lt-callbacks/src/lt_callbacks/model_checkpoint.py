@@ -330,8 +330,7 @@ class ModelCheckpoint(Checkpoint):
         """Tell the loggers, which may upload what was saved."""
         if trainer.is_global_zero:
             for logger in trainer.loggers:
-                # The role's attributes are declared writable, but loggers only read them.
-                logger.after_save_checkpoint(self)  # type: ignore[arg-type]
+                logger.after_save_checkpoint(self)
 
 
 def _check_save_top_k(save_top_k: int, monitor: str | None) -> None:

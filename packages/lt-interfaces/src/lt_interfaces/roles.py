@@ -19,11 +19,22 @@ class Role(StrEnum):
 
 
 class CheckpointRole(Protocol):
-    """A callback that writes checkpoints: runs last, answers ``ckpt_path="best"`` and ``"last"``."""
+    """A callback that writes checkpoints: runs last, answers ``ckpt_path="best"`` and ``"last"``.
 
-    best_model_path: str
-    last_model_path: str
-    dirpath: Any
+    Others only read these; whether they're plain attributes or properties is the callback's own affair.
+    """
+
+    @property
+    def best_model_path(self) -> str:
+        """The best checkpoint so far, an empty string before there's one."""
+
+    @property
+    def last_model_path(self) -> str:
+        """The newest checkpoint kept as "last", an empty string before there's one."""
+
+    @property
+    def dirpath(self) -> Any:
+        """The folder of the checkpoints: a path or a URL; ``None`` before it's settled."""
 
 
 class ProgressRole(Protocol):
