@@ -3,6 +3,7 @@
 from lt_core.logging.recorder import Results
 from lt_core.loops.stepping import ManualStep
 from lt_core.run.fit_run import BatchStep, EvaluationRun, FitRun, FitValidation
+from lt_core.run.handing_over import takes_iterator
 from lt_core.run.job import Job
 from lt_core.run.loaders import LoaderRules, LoaderSource, StageLoaders, TrainData
 from lt_core.run.optimization import Optimization
@@ -10,6 +11,8 @@ from lt_core.run.requests import Requests
 from lt_core.specs.validation_schedule import ValidationSchedule
 from lt_core.verification import validates_while_fitting
 from lt_interfaces.progress import EvaluationProgress, FitProgress
+
+_STEPS = {"train": "training", "val": "validation", "test": "test", "predict": "predict"}
 
 
 def new_fit_run(job: Job, *, train: LoaderSource, val: LoaderSource, progress: FitProgress) -> FitRun:
@@ -48,6 +51,7 @@ def new_evaluation_run(job: Job, source: LoaderSource) -> EvaluationRun:
 
 def _rules(job: Job, stage: str, limit: int | float) -> LoaderRules:
     limits = job.specs.limits
+    step = getattr(job.module, f"{_STEPS[stage]}_step", None)
     return LoaderRules(
         stage=stage,
         mode="max_size_cycle" if stage == "train" else "sequential",
@@ -55,4 +59,5 @@ def _rules(job: Job, stage: str, limit: int | float) -> LoaderRules:
         overfit=stage in ("train", "val") and limits.overfit_batches > 0,
         use_distributed_sampler=job.specs.hardware.use_distributed_sampler,
         reload_every_n_epochs=limits.reload_dataloaders_every_n_epochs if stage in ("train", "val") else 0,
+        hands_over=takes_iterator(step),
     )

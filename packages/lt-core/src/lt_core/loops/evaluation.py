@@ -179,7 +179,7 @@ def bound_step(job: Job, name: str, num_loaders: int) -> Step:
 
 def _evaluate_batches(run: EvaluationRun, name: str) -> None:
     job, progress, num_loaders = run.job, run.progress, len(run.loaders.counts)
-    transfer, step = transfer_function(job), bound_step(job, name, num_loaders)
+    transfer, step = transfer_function(job, hands_over=run.loaders.rules.hands_over), bound_step(job, name, num_loaders)
     hooks, recorder, several = job.hooks, job.recorder, num_loaders > 1
     if several:
         _require_loader_idx(job, name)

@@ -32,7 +32,10 @@ def predict(run: EvaluationRun, *, keep: bool) -> list[list[Any]]:
 
 def _predict_batches(run: EvaluationRun, keep: bool) -> list[list[Any]]:
     job, num_loaders = run.job, len(run.loaders.counts)
-    transfer, step = transfer_function(job), bound_step(job, "predict", num_loaders)
+    transfer, step = (
+        transfer_function(job, hands_over=run.loaders.rules.hands_over),
+        bound_step(job, "predict", num_loaders),
+    )
     outputs: list[list[Any]] = [[] for _ in range(num_loaders)]
     run.progress.start_run()
     for batch, batch_idx, loader_idx, is_last in run.loaders.steps():

@@ -22,7 +22,7 @@ def fit(run: FitRun) -> None:
     run.job.state.stage = RunningStage.TRAINING
     run.job.recorder.results = run.results
     run.validation.ended_at = monotonic()
-    transfer = transfer_function(run.job)
+    transfer = transfer_function(run.job, hands_over=run.data.loaders.rules.hands_over)
     hooks.notify("on_train_start")
     if run.progress.epochs_processed > run.progress.epochs_completed:
         _close_epoch(run)  # resumed from a checkpoint that was saved while an epoch ended
@@ -35,12 +35,12 @@ def train_epoch(run: FitRun, transfer: Transfer) -> None:
     """Train on the batches of an epoch that are left."""
     _start_epoch(run)
     progress, train_on, requests = run.progress, run.train_on, run.requests
-    has_limit = run.job.limits.max_steps != -1
+    has_limit, log_every = run.job.limits.max_steps != -1, run.job.specs.logging.log_every_n_steps
     for batch, batch_idx, _, is_last in run.data.remaining_steps(progress.batches_in_epoch):
         progress.is_last_batch = is_last
         if train_batch(run, batch, batch_idx=batch_idx, transfer=transfer) == SKIP_EPOCH:
             break
-        if train_on.stepped and logging_is_due(run):
+        if log_every and train_on.stepped and (progress.batches_that_stepped % log_every == 0 or requests.stop):
             _publish_steps(run)
         if run.validation.is_wanted and _validation_is_due(run, batch_idx):
             validate_while_fitting(run)

@@ -11,11 +11,14 @@ from lt_interfaces.rank_zero import rank_zero_warn
 _HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
-def transfer_function(job: Job) -> Callable[[Any, int], Any]:
+def transfer_function(job: Job, *, hands_over: bool = False) -> Callable[[Any, int], Any]:
     """Return the function that brings a batch to the device: ``transfer(batch, dataloader_idx)``.
 
-    The transfer hooks are called only where somebody overrides them; the datamodule's win over the module's.
+    The transfer hooks are called only where somebody overrides them; the datamodule's win over the module's. A step
+    that takes batches itself moves them itself.
     """
+    if hands_over:
+        return lambda iterator, dataloader_idx: iterator
     device = job.runtime.strategy.root_device
     convert = job.runtime.precision.convert_input
     before, move, after = (_owned(job, name) for name in _HOOKS)

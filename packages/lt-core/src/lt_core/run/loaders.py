@@ -10,6 +10,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from lt_core.hook_plan import overrides
+from lt_core.run.handing_over import handed_over
 from lt_fabric.data import (
     CombinedLoader,
     DataPosition,
@@ -70,7 +71,8 @@ class LoaderRules:
     overfit: bool
     use_distributed_sampler: bool
     reload_every_n_epochs: int
-    allow_zero_length: bool = False
+    hands_over: bool
+    """Whether the step takes batches itself: it gets the iterator in a batch's place."""
 
 
 @dataclass
@@ -169,7 +171,7 @@ class StageLoaders:
         """Start the loaders and return their batches, each marked whether it's the last."""
         assert self.combined is not None  # `load` comes first
         # iter() here starts worker processes now, and not when the first batch is asked for.
-        return batches(iter(self.combined), self.total, look_ahead=not self.combined.is_sized)
+        return self._given(batches(iter(self.combined), self.total, look_ahead=not self.combined.is_sized))
 
     def steps_after(self, done: int) -> Iterator[MarkedStep]:
         """Start the loaders after their first batches; a single map-style loader reads none of those."""
@@ -180,7 +182,11 @@ class StageLoaders:
             rest = zip(skip_batches(loaders[0], done), count(done), repeat(0), strict=False)
         else:
             rest = islice(iter(self.combined), done, None)
-        return batches(rest, self.total - done, look_ahead=not self.combined.is_sized)
+        return self._given(batches(rest, self.total - done, look_ahead=not self.combined.is_sized))
+
+    def _given(self, steps: Iterator[MarkedStep]) -> Iterator[MarkedStep]:
+        """Return the batches in the way that the step takes them."""
+        return handed_over(steps) if self.rules.hands_over else steps
 
 
 class TrainData:
