@@ -106,7 +106,7 @@ def test_callbacks_get_trainer_and_module_first() -> None:
 
 def test_a_hook_that_nobody_overrides_is_not_heard() -> None:
     plan = plan_of(Callback())
-    heard = [hook.name for hook in HOOKS if hook.kind is Kind.EVENT and plan.is_heard(hook.name)]
+    heard = [hook.name for hook in HOOKS if hook.kind is Kind.EVENT and plan.hearers[hook.name]]
     assert heard == ["on_validation_model_zero_grad"]
 
 
@@ -194,6 +194,7 @@ def class_with(name: str, base: type = Callback) -> Any:
         ("on_train_batch_ends", "on_train_batch_end"),
         ("on_validation_epoch_edn", "on_validation_epoch_end"),
         ("on_before_optimiser_step", "on_before_optimizer_step"),
+        ("on_trian_strat", "on_train_start"),
         ("on_fit_begin", None),
         ("on_my_own_occasion", None),
     ],

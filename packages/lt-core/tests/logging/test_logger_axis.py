@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import Journal, ManualNet, Net, fit, rows, trainer_with
+from tiny_runs import Journal, ManualNet, Net, fit, rows
 
 from lt_interfaces.callback import Callback
 
@@ -21,17 +21,17 @@ class Logging(Net):
 
 def sent(root: Path, module: Any, *callbacks: Any, **arguments: Any) -> list[tuple[int | None, dict[str, float]]]:
     journal = Journal()
-    fit(root, module, *callbacks, logger=journal, **arguments)
+    fit(root, module, *callbacks, logger=journal, **{"log_every_n_steps": 1, **arguments})
     return journal.sent
 
 
 def test_step_rows_count_batches_from_zero_and_the_epochs_row_shares_the_last(tmp_path: Path) -> None:
-    rows_sent = sent(tmp_path, Logging(), log_every_n_steps=1)
+    rows_sent = sent(tmp_path, Logging())
     steps = [(x, {"loss_step": 1.0, "epoch": 0}) for x in range(4)]
     assert rows_sent == [*steps, (3, {"loss_epoch": 1.0, "epoch": 0})]
 
 
-@pytest.mark.parametrize(("every", "expected"), [(2, [1, 3]), (3, [2]), (50, []), (0, [])])
+@pytest.mark.parametrize(("every", "expected"), [(2, [1, 3]), (3, [2]), (4, [3]), (0, [])])
 def test_steps_are_sent_after_every_nth_batch(tmp_path: Path, every: int, expected: list[int]) -> None:
     rows_sent = sent(tmp_path, Logging(), log_every_n_steps=every)
     assert [x for x, metrics in rows_sent if "loss_step" in metrics] == expected
@@ -47,7 +47,7 @@ def test_a_stop_sends_the_last_step_whatever_the_interval(tmp_path: Path) -> Non
         def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
             trainer.should_stop = batch_idx == 1
 
-    rows_sent = sent(tmp_path, Logging(), Stop())
+    rows_sent = sent(tmp_path, Logging(), Stop(), log_every_n_steps=4)
     assert [x for x, metrics in rows_sent if "loss_step" in metrics] == [1]
 
 
@@ -64,7 +64,7 @@ def test_manual_optimization_counts_batches_not_optimizer_steps(tmp_path: Path) 
             super().training_step(batch, batch_idx)
             self.log("loss", 1.0)
 
-    rows_sent = sent(tmp_path, Manual(), log_every_n_steps=1)
+    rows_sent = sent(tmp_path, Manual())
     assert [x for x, _ in rows_sent] == [0, 1, 2, 3]
 
 
@@ -105,7 +105,7 @@ def test_a_metric_called_step_is_one_as_any_other(tmp_path: Path) -> None:
             self.log("step", 70.0)
             return self.loss(batch)
 
-    assert sent(tmp_path, Step(), log_every_n_steps=1)[0] == (0, {"step": 70.0, "epoch": 0})
+    assert sent(tmp_path, Step())[0] == (0, {"step": 70.0, "epoch": 0})
 
 
 def test_a_metric_called_epoch_replaces_the_count(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_metric_called_epoch_replaces_the_count(tmp_path: Path) -> None:
             self.log("epoch", 0.5)
             return self.loss(batch)
 
-    assert sent(tmp_path, Epoch(), log_every_n_steps=1)[0] == (0, {"epoch": 0.5})
+    assert sent(tmp_path, Epoch())[0] == (0, {"epoch": 0.5})
 
 
 def test_several_loggers_get_the_same(tmp_path: Path) -> None:
@@ -126,4 +126,4 @@ def test_several_loggers_get_the_same(tmp_path: Path) -> None:
 
 def test_a_run_shorter_than_the_interval_says_that_no_step_is_logged(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="log_every_n_steps"):
-        trainer_with(tmp_path, logger=Journal(), limit_val_batches=0).fit(Logging(), rows())
+        sent(tmp_path, Logging(), log_every_n_steps=5)

@@ -208,6 +208,16 @@ def test_a_decision_sees_the_value_of_all_ranks_after_a_flush(options: Options) 
     assert on_two_ranks(options, work) == [0.5, 0.5]
 
 
+def test_a_decision_on_a_value_of_rank_zero_alone_waits_for_nobody(options: Options) -> None:
+    def work(rig: Rig, rank: int) -> Any:
+        if rank == 0:
+            rig.log("own", 3.0, rank_zero_only=True)
+        value = rig.reduced("own")
+        return None if value is None else value.item()
+
+    assert on_two_ranks(options, work) == [3.0, None]
+
+
 def test_asking_for_what_nobody_logged_gives_nothing(options: Options) -> None:
     assert on_two_ranks(options, lambda rig, rank: rig.reduced("loss")) == [None, None]
 

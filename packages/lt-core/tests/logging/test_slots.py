@@ -46,11 +46,13 @@ def test_epoch_values_are_what_plain_python_gives(reduction: Reduction, logged: 
 
 
 @given(logged=LOGGED)
-def test_step_values_are_the_latest(logged: Logged, options: Options) -> None:
+def test_step_values_are_the_latest_with_the_size_of_their_batch(logged: Logged, options: Options) -> None:
     slot = slot_for(options(on_step=True, on_epoch=True))
     for value, size in logged:
         slot.update(value, size)
-    assert float(slot.step_value()) == float(logged[-1][0])
+    value, weight = slot.step_value()
+    assert float(value) == float(logged[-1][0])
+    assert weight == logged[-1][1]
 
 
 @given(logged=LOGGED, cut=st.integers(0, 12))
@@ -84,7 +86,7 @@ def test_users_may_change_their_tensor_after_logging_it(reduction: Reduction, op
     value = torch.tensor(3.0)
     slot.update(value, 1)
     value.fill_(100.0)
-    assert float(slot.step_value()) == 3.0
+    assert float(slot.step_value()[0]) == 3.0
     assert float(slot.epoch_value()[0]) == 3.0
 
 
@@ -187,5 +189,5 @@ def test_step_value_of_a_torchmetrics_metric_is_that_of_its_last_forward(options
     for value in (1.0, 5.0):
         metric(value)
         slot.update(metric, 1)
-    assert float(slot.step_value()) == 5.0
+    assert float(slot.step_value()[0]) == 5.0
     assert float(slot.epoch_value()[0]) == 3.0
