@@ -1,0 +1,70 @@
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_runs import Net, fit
+
+from lt_core.run.requests import Requests
+from lt_interfaces.callback import Callback
+
+
+def test_nothing_is_asked_at_first() -> None:
+    requests = Requests()
+    assert (requests.is_pending, requests.stop, requests.take_save()) == (False, False, None)
+
+
+def test_stop_is_asked_with_its_reason_and_taken_back() -> None:
+    requests = Requests()
+    requests.request_stop("enough")
+    assert (requests.is_pending, requests.stop, requests.stop_reason) == (True, True, "enough")
+    requests.withdraw_stop()
+    assert not requests.stop
+
+
+@given(st.lists(st.text(min_size=1, max_size=3)))
+def test_checkpoints_are_taken_in_the_order_asked_each_once(names: list[str]) -> None:
+    requests = Requests()
+    for name in names:
+        requests.request_save(Path(name))
+    assert requests.is_pending == bool(names)
+    assert [requests.take_save() for _ in names] == [Path(name) for name in names]
+    assert requests.take_save() is None
+
+
+class Act(Callback):
+    def __init__(self, action: Any) -> None:
+        self.action = action
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 1:
+            self.action(trainer)
+
+
+def test_signal_handler_may_ask_for_both(tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+
+    def send_signal(trainer: Any) -> None:
+        def handle(*_: Any) -> None:
+            trainer.request_save(path)
+            trainer.request_stop("told to end")
+
+        before = signal.signal(signal.SIGUSR1, handle)
+        signal.raise_signal(signal.SIGUSR1)
+        signal.signal(signal.SIGUSR1, before)
+
+    trainer = fit(tmp_path, Net(), Act(send_signal))
+    assert trainer.global_step == 2
+    assert torch.load(path, weights_only=True)["global_step"] == 2
+
+
+def test_thread_may_ask_to_stop(tmp_path: Path) -> None:
+    def from_a_thread(trainer: Any) -> None:
+        thread = threading.Thread(target=trainer.request_stop)
+        thread.start()
+        thread.join()
+
+    assert fit(tmp_path, Net(), Act(from_a_thread)).global_step == 2
