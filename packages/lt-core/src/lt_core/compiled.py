@@ -4,6 +4,8 @@ from typing import Any
 
 from torch import nn
 
+from lt_core.hook_plan import overrides
+
 _COMPILED = ("forward", "training_step", "validation_step", "test_step", "predict_step")
 
 
@@ -15,6 +17,7 @@ def unwrap_compiled(model: Any) -> Any:
     compiled: Any = model  # typed as a plain module by torch
     for name in _COMPILED:
         method = getattr(original, name, None)
-        if method is not None:
+        is_own = name == "forward" or overrides(original, name)
+        if method is not None and is_own and name not in vars(original):
             setattr(original, name, compiled.dynamo_ctx(method))
     return original

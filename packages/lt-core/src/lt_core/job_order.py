@@ -10,6 +10,7 @@ from lt_core.run.job import RunLimits
 from lt_core.run.loaders import LoaderSource
 from lt_core.specs import LimitsSpec, TrainerSpecs, resolve_epochs
 from lt_interfaces.errors import MisconfigurationException
+from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.states import TrainerFn
 
 LOADER_STAGE: Final = {TrainerFn.VALIDATING: "val", TrainerFn.TESTING: "test", TrainerFn.PREDICTING: "predict"}
@@ -93,6 +94,8 @@ class Order:
             callbacks: the Trainer's.
             user: what was assigned to ``trainer.ckpt_path``; used where the call names none.
         """
+        if user is not None and self.ckpt_path is not None:
+            rank_zero_warn(f"`ckpt_path={self.ckpt_path!r}` is used; `trainer.ckpt_path = {user!r}` isn't.")
         return resolve_ckpt_path(
             user if self.ckpt_path is None else self.ckpt_path,
             fn,

@@ -162,7 +162,7 @@ def _load_data(run: FitRun) -> None:
     )
     _warn_if_nothing_is_logged(run)
     run.data.loaders.set_epoch(run.progress.epochs_processed)
-    if not run.data.is_resumed:
+    if not run.data.is_resumed and run.progress.batches_in_epoch == 0:
         run.data.start()
     covered = validation.schedule.covers_epoch(epoch)
     if validation.is_wanted and covered and validation.run.loaders.is_stale(epoch):

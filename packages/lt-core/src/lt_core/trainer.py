@@ -471,7 +471,7 @@ class Trainer:
     def callbacks(self, callbacks: list[Any]) -> None:
         refuse_role_conflicts(callbacks, enable_checkpointing=None, enable_progress_bar=None)
         check_state_keys(callbacks)
-        self._callbacks = list(callbacks)
+        self._callbacks[:] = callbacks  # in place: a running job holds this very list
         if self._job is not None:
             self._hooks.resolve(self, self._callbacks, module=self._module, datamodule=self._job.datamodule)
 
@@ -532,7 +532,8 @@ class Trainer:
     @property
     def ckpt_path(self) -> AnyPath | None:
         """The checkpoint of the current or last call; assign one to use it in the calls that follow."""
-        return self._next_ckpt_path if self._job is None else self._job.ckpt_path
+        is_idle = self._job is None or (self._state.stopped and self._next_ckpt_path is not None)
+        return self._next_ckpt_path if is_idle else self._running_job.ckpt_path
 
     @ckpt_path.setter
     def ckpt_path(self, path: AnyPath | None) -> None:
@@ -775,6 +776,7 @@ class Trainer:
             datamodule.trainer = self
         self._callbacks = merge_module_callbacks(self._callbacks, module.configure_callbacks())
         check_state_keys(self._callbacks)
+        refuse_role_conflicts(self._callbacks, enable_checkpointing=None, enable_progress_bar=None)
         bind_logging(self._callbacks, module)
         self._state.fn = fn
         self._board.clear()

@@ -40,12 +40,14 @@ def checkpoint_of(job: Job, run: FitRun | None, *, weights_only: bool) -> dict[s
         state = job.datamodule.state_dict()
         if state:
             checkpoint[type(job.datamodule).__qualname__] = to_plain(state, type(job.datamodule).__qualname__)
+    standard = set(checkpoint) | {OWN_KEY}
     if not weights_only:
         checkpoint[OWN_KEY] = _own_state(job, run)
         job.hooks.notify("on_save_checkpoint", checkpoint)
     else:
         job.module.on_save_checkpoint(checkpoint)  # callbacks add to what training resumes from, and there's none
-    return checkpoint
+    # What hooks added must load without pickle, too; it raises here, while the previous checkpoint is whole.
+    return {key: value if key in standard else to_plain(value, key) for key, value in checkpoint.items()}
 
 
 def _callback_states(job: Job) -> dict[str, Any]:

@@ -16,6 +16,12 @@ VERSION_KEY: Final = "pytorch-lightning_version"
 OWN_KEY: Final = "lt"
 _EVALUATING: Final = ("validate", "test", "predict")
 _STEP: Final = ["ready", "completed"]
+STANDARD_KEYS: Final = frozenset(
+    {"epoch", "global_step", VERSION_KEY, "state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers"}
+    | {"hparams_name", "hyper_parameters", "hparams_type", OWN_KEY}
+    | {"datamodule_hparams_name", "datamodule_hyper_parameters", "datamodule_hparams_type"}
+)
+"""Keys whose content the format fixes; others were added by hooks or are states of a class's name."""
 OWN_FORMAT: Final = 1
 """Version of what's under `OWN_KEY`."""
 
@@ -74,6 +80,8 @@ def progress_from(checkpoint: Mapping[str, Any], num_optimizers: int) -> FitProg
     progress.batches = int(batches.get("total", {}).get("processed", 0))
     progress.batches_in_epoch = int(batches.get("current", {}).get("processed", 0))
     progress.is_last_batch = bool(batches.get("is_last_batch", False))
+    if progress.is_last_batch and progress.epochs_processed == progress.epochs_completed:
+        progress.start_epoch()  # Lightning leaves an epoch's counters as they are until the next one begins
     stepped = loop.get("epoch_loop.state_dict", {}).get("_batches_that_stepped", checkpoint.get("global_step", 0))
     progress.batches_that_stepped = int(stepped)
     # Lightning counts the steps of all optimizers together.

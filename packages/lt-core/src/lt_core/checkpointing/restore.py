@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from lt_core.checkpointing.lightning_format import OWN_KEY, progress_from
+from lt_core.checkpointing.lightning_format import OWN_KEY, STANDARD_KEYS, progress_from
 from lt_core.run.fit_run import FitRun
 from lt_core.run.job import Job
 from lt_interfaces.errors import MisconfigurationException
@@ -14,8 +14,12 @@ from lt_interfaces.states import TrainerFn
 
 
 def read(job: Job, path: str | PathLike[str]) -> dict[str, Any]:
-    """Read a checkpoint file; nothing is unpickled but plain values and tensors, unless ``weights_only=False``."""
-    return job.runtime.checkpoint_io.load_checkpoint(path, weights_only=job.weights_only)
+    """Read a checkpoint file; nothing is unpickled but plain values and tensors, unless ``weights_only=False``.
+
+    What hooks had added comes back as it was.
+    """
+    checkpoint = job.runtime.checkpoint_io.load_checkpoint(path, weights_only=job.weights_only)
+    return {key: value if key in STANDARD_KEYS else from_plain(value) for key, value in checkpoint.items()}
 
 
 def restore_modules(job: Job, checkpoint: dict[str, Any]) -> None:
@@ -89,7 +93,7 @@ def _restore_datamodule(job: Job, checkpoint: Mapping[str, Any]) -> None:
     if job.datamodule is not None:
         state = checkpoint.get(type(job.datamodule).__qualname__)
         if state is not None:
-            job.datamodule.load_state_dict(from_plain(state))
+            job.datamodule.load_state_dict(state)
 
 
 def _restore_callbacks(job: Job, checkpoint: dict[str, Any]) -> None:

@@ -1,12 +1,13 @@
 """The recorder: takes what `self.log` is given and knows which hook runs."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from torch import nn
 
 from lt_core.logging.rules import slot_rule
-from lt_core.logging.slots import LogOptions, MetricSlot, Slot, ValueSlot
+from lt_core.logging.slots import LogOptions, MetricSlot, Slot, SlotNames, SlotRule, ValueSlot
 from lt_core.logging.values import is_metric
 from lt_fabric.data import extract_batch_size
 from lt_interfaces.errors import MisconfigurationException
@@ -27,6 +28,7 @@ class Results:
         self.epoch_ended = False
         """Whether all batches of the epoch are done, so that its values are final but for what hooks add."""
         self._pending: dict[SlotKey, Mapping[str, Any]] = {}
+        """State of metric objects, which only the first call after a resume names."""
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self.slots.values())
@@ -41,27 +43,34 @@ class Results:
     def reset(self) -> None:
         """Forget the epoch's values; the slots stay."""
         self.epoch_ended = False
+        self._pending.clear()
         for slot in self.slots.values():
             slot.reset()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of every slot that holds something."""
+        """Return every slot that holds something: where it was logged, how it's used and what it holds."""
         return {
             "slots": [
-                {"hook": hook, "name": name, "dataloader_idx": idx, "state": slot.state_dict()}
-                for (hook, name, idx), slot in self.slots.items()
+                {"key": list(key), "rule": _rule_state(slot), "state": slot.state_dict()}
+                for key, slot in self.slots.items()
                 if not slot.is_empty or slot.fresh
             ]
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` returned; a slot gets its part when its name is logged for the first time."""
-        self._pending = {
-            (entry["hook"], entry["name"], entry["dataloader_idx"]): entry["state"] for entry in state["slots"]
-        }
-        for key, slot in self.slots.items():
-            if key in self._pending:
-                slot.load_state_dict(self._pending.pop(key))
+        """Take back what `state_dict` returned; metric objects get their part when they're logged again."""
+        for entry in state["slots"]:
+            hook, name, dataloader_idx = entry["key"]
+            key = (hook, name, dataloader_idx)
+            self._pending[key] = entry["state"]
+            if entry["rule"] is not None:
+                names = SlotNames(**entry["rule"]["names"])
+                self.add(key, ValueSlot(SlotRule(**{**entry["rule"], "names": names}), None))
+
+
+def _rule_state(slot: Slot) -> dict[str, Any] | None:
+    """Return a slot's rule as plain values; ``None`` for metric objects, which are made by their owner."""
+    return None if isinstance(slot, MetricSlot) else asdict(slot.rule)
 
 
 class Recorder:
@@ -104,6 +113,8 @@ class Recorder:
         if slot is None:
             slot = self._new_slot(module, name, value=value, options=options)
             results.add(key, slot)
+        elif slot.options is None:
+            slot.options = options
         elif slot.options != options:
             message = (
                 f"`self.log({name!r}, ...)` was called twice in `{self.hook}` with different arguments:"

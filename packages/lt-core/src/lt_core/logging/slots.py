@@ -58,9 +58,8 @@ class Slot(Protocol):
     def rule(self) -> SlotRule:
         """How its values are used."""
 
-    @property
-    def options(self) -> LogOptions:
-        """The arguments of its first call."""
+    options: LogOptions | None
+    """The arguments of its first call; ``None`` when it came from a checkpoint and wasn't logged since."""
 
     fresh: bool
     """Whether it was updated since the last step flush."""
@@ -98,15 +97,15 @@ class ValueSlot:
         *("fresh", "loaders", "options", "rule"),
     )
 
-    def __init__(self, rule: SlotRule, options: LogOptions) -> None:
+    def __init__(self, rule: SlotRule, options: LogOptions | None) -> None:
         self.rule: Final = rule
-        self.options: Final = options
+        self.options = options
         self.fresh = False
         self.loaders: set[int] = set()
         self._name = rule.names.plain
         self._latest_weight = 1
         self._reduction = rule.reduction
-        self._enable_graph = options.enable_graph
+        self._enable_graph = options is not None and options.enable_graph
         self._latest: Tensor | Number = 0.0
         self._total: Tensor | Number | None = None
         self._weight = 0
@@ -178,9 +177,9 @@ class MetricSlot:
 
     __slots__ = ("_metric", "_touched", "fresh", "loaders", "options", "rule")
 
-    def __init__(self, rule: SlotRule, options: LogOptions, metric: Any) -> None:
+    def __init__(self, rule: SlotRule, options: LogOptions | None, metric: Any) -> None:
         self.rule: Final = rule
-        self.options: Final = options
+        self.options = options
         self.fresh = False
         self.loaders: set[int] = set()
         self._metric = metric

@@ -65,6 +65,7 @@ def validate_while_fitting(run: FitRun) -> None:
 def sanity_check(run: FitRun) -> None:
     """Try a few validation batches before training, so that a mistake there shows at once; leaves no trace."""
     job, validation = run.job, run.validation.run
+    resumed = dict(job.board.callback)
     steps = job.specs.evaluation.num_sanity_val_steps
     with isolate_rng(), torch.no_grad():
         job.state.stage = RunningStage.SANITY_CHECKING
@@ -76,6 +77,7 @@ def sanity_check(run: FitRun) -> None:
         job.hooks.notify("on_sanity_check_end")
     new_evaluation(validation)
     job.board.clear()
+    job.board.callback.update(resumed)
     job.state.stage = None
 
 
