@@ -162,8 +162,15 @@ class Keeper(Callback):
 
 def trainer_with(root: Path, *callbacks: Any, **arguments: Any) -> Trainer:
     """Make a trainer without default parts, on the CPU."""
-    options = {"accelerator": "cpu", "max_epochs": 1, "log_every_n_steps": 1, "default_root_dir": root, **QUIET, **arguments}
-    return Trainer(callbacks=list(callbacks), **options)
+    options = {
+        "accelerator": "cpu",
+        "max_epochs": 1,
+        "log_every_n_steps": 1,
+        "default_root_dir": root,
+        **QUIET,
+        **arguments,
+    }
+    return Trainer(callbacks=list(callbacks), default_root_dir=root, **options)
 
 
 def fit(root: Path, module: LightningModule, *callbacks: Any, data: Any = None, **arguments: Any) -> Trainer:
@@ -174,3 +181,15 @@ def fit(root: Path, module: LightningModule, *callbacks: Any, data: Any = None, 
     trainer = trainer_with(root, *callbacks, **arguments)
     trainer.fit(module, rows() if data is None and "datamodule" not in call else data, **call)
     return trainer
+
+
+def by_hand(batches: Iterable[Tensor]) -> Tensor:
+    """Return the weights after one step of gradient descent per batch, written out; what a fit must come to."""
+    net = Net()
+    for batch in batches:
+        net.zero_grad()
+        net.loss(batch).backward()
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter -= net.lr * parameter.grad  # type: ignore[operator]  # backward has just made it
+    return net.weights

@@ -57,8 +57,8 @@ class Saver(Callback):
             trainer.save_checkpoint(root / "epoch_end.ckpt")
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        if trainer.current_epoch == 0 and batch_idx == 1:
-            trainer.save_checkpoint(root / "mid_epoch.ckpt")
+        if trainer.current_epoch == 0 and batch_idx in (1, 3):
+            trainer.save_checkpoint(root / {1: "mid_epoch.ckpt", 3: "last_batch.ckpt"}[batch_idx])
 
     def state_dict(self):
         return {"mine": 3}
@@ -139,8 +139,17 @@ def lightning(tmp_path_factory: pytest.TempPathFactory) -> Told:
     return Told(root, ours)
 
 
+ONE_EPOCH = [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
-    ("name", "batches"), [("after_fit", [0, 1, 2, 3]), ("epoch_end", [0, 1, 2, 3]), ("mid_epoch", [2, 3, 0, 1, 2, 3])]
+    ("name", "batches"),
+    [
+        ("after_fit", ONE_EPOCH),
+        ("epoch_end", ONE_EPOCH),
+        ("last_batch", ONE_EPOCH),
+        ("mid_epoch", [2, 3, *ONE_EPOCH]),
+    ],
 )
 def test_file_of_lightning_is_resumed_from(name: str, batches: list[int], lightning: Told) -> None:
     seen: list[int] = []
@@ -204,13 +213,13 @@ def test_counters_come_back_from_the_nested_ones(
     epochs: int, batches: int, steps: int, epoch_is_ending: bool, is_last_batch: bool
 ) -> None:
     progress = FitProgress(
-        epochs_processed=epochs + epoch_is_ending,
+        epochs_processed=epochs + (epoch_is_ending and batches > 0),
         epochs_completed=epochs,
         batches=epochs + batches,
         batches_in_epoch=batches,
         batches_that_stepped=steps,
         steps=[steps],
-        is_last_batch=is_last_batch,
+        is_last_batch=is_last_batch and batches > 0,
     )
     checkpoint = {"epoch": epochs, "global_step": steps, "loops": loops_from(progress)}
     assert progress_from(checkpoint, 1) == progress

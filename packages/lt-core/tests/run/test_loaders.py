@@ -15,10 +15,14 @@ from lt_interfaces.errors import MisconfigurationException
 STRATEGY = SingleDeviceStrategy("cpu")
 
 
+def rules_of(stage: str, mode: str, **rules: Any) -> LoaderRules:
+    free = {"limit": 1.0, "overfit": False, "use_distributed_sampler": True, "reload_every_n_epochs": 0}
+    return LoaderRules(stage=stage, mode=mode, **{**free, "hands_over": False, **rules})
+
+
 def loaders_of(passed: Any, *, stage: str = "val", **rules: Any) -> StageLoaders:
     mode = "max_size_cycle" if stage == "train" else "sequential"
-    settled = {"limit": 1.0, "overfit": False, "use_distributed_sampler": True, "reload_every_n_epochs": 0, **rules}
-    loaders = StageLoaders(LoaderSource(stage, passed, is_hook=False), LoaderRules(stage, mode, **settled))
+    loaders = StageLoaders(LoaderSource(stage, passed, is_hook=False), rules_of(stage, mode, **rules))
     loaders.load(STRATEGY, 0)
     return loaders
 
@@ -81,8 +85,7 @@ def test_loaders_grow_stale_after_n_epochs(every: int) -> None:
 
 
 def test_loaders_that_were_never_asked_for_are_stale() -> None:
-    rules = LoaderRules("val", "sequential", 1.0, False, True, 0)
-    loaders = StageLoaders(LoaderSource("val", rows(), is_hook=False), rules)
+    loaders = StageLoaders(LoaderSource("val", rows(), is_hook=False), rules_of("val", "sequential"))
     assert loaders.is_stale(0)
     assert not loaders.is_loaded
 
