@@ -162,14 +162,7 @@ class Keeper(Callback):
 
 def trainer_with(root: Path, *callbacks: Any, **arguments: Any) -> Trainer:
     """Make a trainer without default parts, on the CPU."""
-    options = {
-        "accelerator": "cpu",
-        "max_epochs": 1,
-        "log_every_n_steps": 1,
-        "default_root_dir": root,
-        **QUIET,
-        **arguments,
-    }
+    options = {"accelerator": "cpu", "max_epochs": 1, "log_every_n_steps": 1, **QUIET, **arguments}
     return Trainer(callbacks=list(callbacks), default_root_dir=root, **options)
 
 
