@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from lt_core.checkpointing.restore import read, restore_modules
@@ -97,11 +98,12 @@ def _interrupt(job: Job, exception: BaseException) -> None:
     """End a stage that failed: hooks, loggers and the process, whatever else goes wrong on the way."""
     job.state.status = TrainerStatus.INTERRUPTED
     job.recorder.hook = None
+    hearers = job.hooks.hearers
     endings: list[Callable[[], Any]] = [
-        lambda: job.hooks.notify("on_exception", exception),
-        *((lambda logger=logger: logger.finalize("failed")) for logger in job.loggers),
-        lambda: job.hooks.notify("teardown", job.fn.value),
-        lambda: _close(job),
+        *(partial(hear, exception) for hear in hearers["on_exception"]),
+        *(partial(logger.finalize, "failed") for logger in job.loggers),
+        *(partial(hear, job.fn.value) for hear in hearers["teardown"]),
+        partial(_close, job),
     ]
     for ending in endings:
         try:

@@ -16,12 +16,13 @@ _STEPS = {"train": "training", "val": "validation", "test": "test", "predict": "
 
 
 def new_fit_run(job: Job, *, train: LoaderSource, val: LoaderSource, progress: FitProgress) -> FitRun:
-    """Return the state of a fit; counters go on from an earlier fit of the same Trainer."""
+    """Return the state of a fit; counters go on from an earlier fit of the same Trainer, at the start of an epoch."""
     rules = _rules(job, "train", job.specs.limits.limit_train_batches)
     validation = new_evaluation_run(job, val)
     wanted = validation.loaders.rules.limit > 0 and validates_while_fitting(job.module, val)
     never = ValidationSchedule(every_n_epochs=1, every_n_batches=1, interval_seconds=None)
     accumulation = job.specs.optimization.accumulate_grad_batches
+    progress.abandon_epoch()
     undecided: BatchStep = ManualStep(job)  # until the optimizers exist
     return FitRun(
         job=job,

@@ -1,6 +1,6 @@
 """The stages of the Trainer, as every process of the job runs them: fit, validate, test, predict."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -96,19 +96,25 @@ def _set_up_training(run: FitRun) -> None:
     _, optimizers = strategy.setup(precision.convert_module(job.model), make_optimizers)
     accumulation = run.optimization.accumulation
     run.optimization = Optimization(strategy, optimizers=optimizers, schedulers=schedulers, accumulation=accumulation)
+    use_optimizers(run, optimizers)
+
+
+def use_optimizers(run: FitRun, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Let the run step these optimizers from now on (from the next epoch, if one is going on)."""
+    run.optimization.optimizers = list(optimizers)
     run.progress.steps.extend([0] * (len(optimizers) - len(run.progress.steps)))
-    stepping = Stepping(job, run.optimization, run.progress)
+    stepping = Stepping(run.job, run.optimization, run.progress)
     run.optimization.proxies = [
         # partial is C code: no frame of its own lies between the optimizer and the step.
         LightningOptimizer.wrap(
-            optimizer, partial(take_optimizer_step, stepping, idx), partial(_toggled, run, optimizer)
+            optimizer, partial(take_optimizer_step, stepping, idx), toggle=partial(_toggled, run, optimizer)
         )
         for idx, optimizer in enumerate(optimizers)
     ]
-    if module.automatic_optimization:
-        run.train_on = AutomaticStep(job, stepping, run.data)
+    if run.job.module.automatic_optimization:
+        run.train_on = AutomaticStep(run.job, stepping, run.data)
     else:
-        run.train_on = ManualStep(job)
+        run.train_on = ManualStep(run.job)
 
 
 @contextmanager
@@ -150,7 +156,8 @@ def _load_data(run: FitRun) -> None:
     if validation.is_wanted and job.specs.evaluation.num_sanity_val_steps > 0:
         sanity_check(run)
     job.state.stage = RunningStage.TRAINING
-    run.data.loaders.load(strategy, epoch)
+    if run.data.loaders.is_stale(epoch):  # unless `estimated_stepping_batches` was asked for
+        run.data.loaders.load(strategy, epoch)
     if run.data.num_batches == 0:
         rank_zero_warn(f"{run.data.loaders.source.label} gave an empty loader: there's no batch to train on.")
         return

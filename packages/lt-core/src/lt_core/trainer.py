@@ -38,7 +38,7 @@ from lt_core.run.fit_run import EvaluationRun, FitRun
 from lt_core.run.job import Job, RunLimits
 from lt_core.settings import Setting, StageFlag
 from lt_core.specs import TrainerSpecs, refuse_role_conflicts, trainer_specs
-from lt_core.stages import evaluate_in_process, fit_in_process, predict_in_process
+from lt_core.stages import evaluate_in_process, fit_in_process, predict_in_process, use_optimizers
 from lt_core.verification import verify
 from lt_fabric.assemble import assemble
 from lt_interfaces.logger import Logger
@@ -305,9 +305,9 @@ class Trainer:
 
     def set_accumulation(self, micro_batches: int) -> None:
         """Change the number of micro-batches per optimizer step, from the next window on."""
-        if not isinstance(micro_batches, int) or micro_batches < 1:
-            message = f"`accumulate_grad_batches` must be an integer >= 1, but got {micro_batches!r}."
-            raise ValueError(message)
+        checked = trainer_specs(accumulate_grad_batches=micro_batches).optimization.accumulate_grad_batches
+        settings = replace(self._specs.optimization, accumulate_grad_batches=checked)
+        self._specs = replace(self._specs, optimization=settings)
         if self._fit_run is not None:
             self._fit_run.optimization.accumulation = micro_batches
 
@@ -449,6 +449,10 @@ class Trainer:
     def optimizers(self) -> list[Optimizer]:
         """The optimizers being stepped."""
         return [] if self._fit_run is None else self._fit_run.optimization.optimizers
+
+    @optimizers.setter
+    def optimizers(self, optimizers: list[Optimizer]) -> None:
+        use_optimizers(self._running_fit, optimizers)
 
     @property
     def lightning_optimizers(self) -> list[Any]:
@@ -603,10 +607,7 @@ class Trainer:
     @property
     def estimated_stepping_batches(self) -> int | float:
         """Optimizer steps that fitting will take in all; infinite when unknown. Loads the training data."""
-        if self._fit_run is None:
-            message = "`estimated_stepping_batches` is known once `fit` was called, e.g. in `configure_optimizers`."
-            raise RuntimeError(message)
-        return estimated_stepping_batches(self._fit_run)
+        return estimated_stepping_batches(self._running_fit)
 
     # --- limits and settings: as given, see the arguments of the same names ---
 
@@ -767,6 +768,13 @@ class Trainer:
             raise RuntimeError(message)
         return self._job
 
+    @property
+    def _running_fit(self) -> FitRun:
+        if self._fit_run is None:
+            message = "This is known once `fit` was called, e.g. in `configure_optimizers`."
+            raise RuntimeError(message)
+        return self._fit_run
+
     def _new_job(self, fn: TrainerFn, order: Order) -> Job:
         """Bring the parts of one call together, attach the module, and find out who hears which hook."""
         module = check_model(unwrap_compiled(self._module if order.model is None else order.model), fn.value)
@@ -791,7 +799,7 @@ class Trainer:
             module=module,
             datamodule=datamodule,
             callbacks=self._callbacks,
-            loggers=[] if self.fast_dev_run else self._loggers,
+            loggers=self._loggers,
             profiler=self._profiler,
             hooks=self._hooks,
             recorder=self._recorder,

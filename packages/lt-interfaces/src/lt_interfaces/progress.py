@@ -48,6 +48,11 @@ class FitProgress:
         self.batches_in_epoch = 0
         self.is_last_batch = False
 
+    def abandon_epoch(self) -> None:
+        """Forget an epoch that a failed run left unfinished."""
+        self.epochs_processed = self.epochs_completed
+        self.start_epoch()
+
     def state_dict(self) -> dict[str, Any]:
         """Return the counters as plain values."""
         return asdict(self)

@@ -80,7 +80,8 @@ def progress_from(checkpoint: Mapping[str, Any], num_optimizers: int) -> FitProg
     progress.batches = int(batches.get("total", {}).get("processed", 0))
     progress.batches_in_epoch = int(batches.get("current", {}).get("processed", 0))
     progress.is_last_batch = bool(batches.get("is_last_batch", False))
-    if progress.is_last_batch and progress.epochs_processed == progress.epochs_completed:
+    begun = int(epochs.get("started", progress.epochs_completed + 1))
+    if progress.batches_in_epoch and begun == progress.epochs_completed:
         progress.start_epoch()  # Lightning leaves an epoch's counters as they are until the next one begins
     stepped = loop.get("epoch_loop.state_dict", {}).get("_batches_that_stepped", checkpoint.get("global_step", 0))
     progress.batches_that_stepped = int(stepped)

@@ -25,6 +25,7 @@ def fit(run: FitRun) -> None:
     transfer = transfer_function(run.job, hands_over=run.data.loaders.rules.hands_over)
     hooks.notify("on_train_start")
     if run.progress.epochs_processed > run.progress.epochs_completed:
+        run.results.epoch_ended = True
         _close_epoch(run)  # resumed from a checkpoint that was saved while an epoch ended
     while not is_done(run):
         train_epoch(run, transfer)

@@ -6,7 +6,9 @@ from typing import Any
 from lt_core.hook_plan import overrides
 from lt_core.run.job import Job
 from lt_interfaces.moving import move_data_to_device
-from lt_interfaces.rank_zero import rank_zero_warn
+from lt_interfaces.rank_zero import WarningCache
+
+_warned = WarningCache()
 
 _HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
@@ -40,9 +42,9 @@ def _owned(job: Job, name: str) -> Callable[..., Any] | None:
     by_module = overrides(job.module, name)
     by_data = job.datamodule is not None and overrides(job.datamodule, name)
     if by_module and by_data:
-        rank_zero_warn(f"Both the module and the datamodule override `{name}`; the datamodule's is used.")
+        _warned.warn(f"Both the module and the datamodule override `{name}`; the datamodule's is used.")
     elif by_module and job.datamodule is not None:
-        rank_zero_warn(f"`{name}` is overridden in the module only, so it's used beside the datamodule.")
+        _warned.warn(f"`{name}` is overridden in the module only, so it's used beside the datamodule.")
     if not by_module and not by_data:
         return None
     method: Callable[..., Any] = getattr(job.datamodule if by_data else job.module, name)
