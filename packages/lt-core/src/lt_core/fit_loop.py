@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
-from lt_core.specs import LimitsSpec, trainer_specs
+from lt_core.specs import LimitsSpec, TrainerSpecs, trainer_specs
 
 
 class HasLimits(Protocol):
@@ -49,3 +49,9 @@ def changed_limits(limits: LimitsSpec, **changes: Any) -> LimitsSpec:
     """Return the limits with some changed, checked like the Trainer's arguments of the same names."""
     checked = trainer_specs(**changes).limits
     return replace(limits, **{name: getattr(checked, name) for name in changes})
+
+
+def with_accumulation(specs: TrainerSpecs, micro_batches: int) -> TrainerSpecs:
+    """Return the specs with another number of micro-batches per step, checked like the Trainer's argument."""
+    checked = trainer_specs(accumulate_grad_batches=micro_batches).optimization.accumulate_grad_batches
+    return replace(specs, optimization=replace(specs.optimization, accumulate_grad_batches=checked))

@@ -26,7 +26,7 @@ from lt_core.default_parts import (
 )
 from lt_core.entry import run_guarded
 from lt_core.estimation import estimated_stepping_batches
-from lt_core.fit_loop import FitLoop, changed_limits
+from lt_core.fit_loop import FitLoop, changed_limits, with_accumulation
 from lt_core.hook_plan import HookPlan
 from lt_core.job_order import LOADER_STAGE, Order, check_model, require_loaders, run_limits
 from lt_core.logging.publication import MetricBoard, reduced, send
@@ -305,9 +305,7 @@ class Trainer:
 
     def set_accumulation(self, micro_batches: int) -> None:
         """Change the number of micro-batches per optimizer step, from the next window on."""
-        checked = trainer_specs(accumulate_grad_batches=micro_batches).optimization.accumulate_grad_batches
-        settings = replace(self._specs.optimization, accumulate_grad_batches=checked)
-        self._specs = replace(self._specs, optimization=settings)
+        self._specs = with_accumulation(self._specs, micro_batches)
         if self._fit_run is not None:
             self._fit_run.optimization.accumulation = micro_batches
 
@@ -337,8 +335,8 @@ class Trainer:
 
     def clip_gradients(self, optimizer: Optimizer, gradient_clip_val: Any, gradient_clip_algorithm: Any) -> None:
         """Clip gradients; what `LightningModule.clip_gradients` calls."""
-        value, algorithm = gradient_clip_val, gradient_clip_algorithm
-        clip_gradients(self.strategy, self._specs.optimization, optimizer=optimizer, value=value, algorithm=algorithm)
+        asked = {"value": gradient_clip_val, "algorithm": gradient_clip_algorithm}
+        clip_gradients(self.strategy, self._specs.optimization, optimizer=optimizer, **asked)
 
     @contextmanager
     def init_module(self, empty_init: bool | None = None) -> Iterator[None]:
