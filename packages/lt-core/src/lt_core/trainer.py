@@ -264,9 +264,8 @@ class Trainer:
         run = self._new_evaluation(TrainerFn.PREDICTING, order)
         keep = return_predictions is not False
         outputs = run_guarded(run.job, predict_in_process, run, epoch=self.current_epoch, keep=keep)
-        if not keep:
-            return None
-        return outputs[0] if len(outputs) == 1 else outputs
+        one_or_all = outputs[0] if len(outputs) == 1 else outputs
+        return one_or_all if keep else None
 
     def save_checkpoint(
         self, filepath: AnyPath, weights_only: bool | None = None, storage_options: Any | None = None
