@@ -1,0 +1,11 @@
+from contract_checks import assert_can_be_written_from_the_docstring, assert_demands_each_method
+
+from lt_interfaces.accumulation import AccumulationWindow
+
+
+def test_nothing_of_the_contract_can_be_left_out() -> None:
+    assert_demands_each_method(AccumulationWindow)
+
+
+def test_the_contract_says_what_each_method_is_for() -> None:
+    assert_can_be_written_from_the_docstring(AccumulationWindow)
