@@ -168,6 +168,19 @@ def test_resume_in_mid_epoch_goes_on_with_the_next_batch(tmp_path: Path) -> None
     assert torch.equal(seen[0], list(rows())[3])
 
 
+def test_epoch_metrics_go_on_where_a_checkpoint_in_mid_epoch_left_them(tmp_path: Path) -> None:
+    class Logs(Net):
+        def training_step(self, batch: Tensor, batch_idx: int) -> Any:
+            loss = self.loss(batch)
+            self.log("loss", loss, on_step=False, on_epoch=True)
+            return loss
+
+    path = tmp_path / "x.ckpt"
+    whole = fit(tmp_path, Logs(), Saver(path, "on_train_batch_end", 3))
+    resumed = fit(tmp_path, Logs(), ckpt_path=path)
+    assert torch.equal(resumed.callback_metrics["loss"], whole.callback_metrics["loss"])
+
+
 def test_steps_of_every_optimizer_are_counted_on(tmp_path: Path) -> None:
     class Two(ManualNet):
         num_optimizers = 2

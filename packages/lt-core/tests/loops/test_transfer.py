@@ -6,6 +6,8 @@ import torch
 from tiny_runs import Net, fit, rows, trainer_with
 from torch import Tensor
 
+from lt_fabric.full_precision import FullPrecision
+
 NAMES = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
@@ -100,7 +102,7 @@ def test_hooks_of_the_datamodule_win_and_say_so(tmp_path: Path) -> None:
 
 def test_hooks_of_the_module_count_beside_a_datamodule_without_and_say_so(tmp_path: Path) -> None:
     net = ModuleTransfersAndKeeps()
-    with pytest.warns(UserWarning, match="on_before_batch_transfer"):
+    with pytest.warns(UserWarning, match="module only"):
         fit(tmp_path, net, datamodule=Data(), limit_val_batches=0)
     assert net.said == ALL
 
@@ -109,6 +111,20 @@ def test_hooks_get_the_index_of_the_loader(tmp_path: Path) -> None:
     data = DataTransfers()
     trainer_with(tmp_path).validate(Keeps(), datamodule=data, verbose=False)
     assert [said for said in data.said if said[0] == "before"] == [("before", 0), ("before", 1)]
+
+
+class Doubles(FullPrecision):
+    """Converts what comes from the loader."""
+
+    def convert_input(self, data: Any) -> Any:
+        return data.double()
+
+
+@pytest.mark.parametrize("kind", [Keeps, ModuleTransfersAndKeeps])
+def test_precision_converts_the_batch_first(kind: type[Keeps], tmp_path: Path) -> None:
+    net = kind()
+    trainer_with(tmp_path, plugins=Doubles()).validate(net, rows(1), verbose=False)
+    assert net.kept.dtype == torch.float64
 
 
 @pytest.mark.parametrize("name", NAMES)
