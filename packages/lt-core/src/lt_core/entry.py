@@ -25,7 +25,7 @@ def run_guarded(job: Job, body: Callable[..., Result], *args: Any, **kwargs: Any
     """
     job.state.status = TrainerStatus.RUNNING
     try:
-        with torch_flags(job.specs.optimization):
+        with torch_flags(job.specs.optimization), job.signals.heard():
             result: Result = job.runtime.launch(body, *args, **kwargs)
     except BaseException as exception:
         _interrupt(job, exception)

@@ -23,6 +23,8 @@ def new_fit_run(job: Job, *, train: LoaderSource, val: LoaderSource, progress: F
     never = ValidationSchedule(every_n_epochs=1, every_n_batches=1, interval_seconds=None)
     accumulation = job.specs.optimization.accumulate_grad_batches
     progress.abandon_epoch()
+    requests = Requests()
+    job.signals.on_sigterm = requests.wake
     undecided: BatchStep = ManualStep(job)  # until the optimizers exist
     return FitRun(
         job=job,
@@ -31,7 +33,7 @@ def new_fit_run(job: Job, *, train: LoaderSource, val: LoaderSource, progress: F
         validation=FitValidation(validation, never, wanted),
         optimization=Optimization(job.runtime.strategy, accumulation=accumulation),
         results=Results(is_evaluation=False),
-        requests=Requests(),
+        requests=requests,
         train_on=undecided,
     )
 

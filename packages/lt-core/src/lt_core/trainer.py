@@ -36,6 +36,7 @@ from lt_core.loops.training import logging_is_due
 from lt_core.new_runs import new_evaluation_run, new_fit_run
 from lt_core.run.fit_run import EvaluationRun, FitRun
 from lt_core.run.job import Job, RunLimits
+from lt_core.run.signals import Signals
 from lt_core.settings import Setting, StageFlag
 from lt_core.specs import TrainerSpecs, refuse_role_conflicts, trainer_specs
 from lt_core.stages import evaluate_in_process, fit_in_process, predict_in_process, use_optimizers
@@ -169,6 +170,7 @@ class Trainer:
         self._board = MetricBoard()
         self._recorder = Recorder()
         self._hooks = HookPlan(self._recorder, self._profiler)
+        self._signals = Signals()
         self._module: Any = None
         self._job: Job | None = None
         self._fit_run: FitRun | None = None
@@ -423,8 +425,7 @@ class Trainer:
     @property
     def distributed_sampler_kwargs(self) -> Mapping[str, int] | None:
         """``num_replicas`` and ``rank`` for samplers, or ``None``."""
-        shares: Mapping[str, int] | None = self._runtime.strategy.distributed_sampler_kwargs
-        return shares
+        return self._runtime.strategy.distributed_sampler_kwargs
 
     @property
     def lightning_module(self) -> Any:
@@ -526,9 +527,7 @@ class Trainer:
     @property
     def log_dir(self) -> str | None:
         """The folder of this run: the first logger's, else ``default_root_dir``. Not collective."""
-        if self.logger is None:
-            return self.default_root_dir
-        return self.logger.log_dir or self.logger.save_dir
+        return self.default_root_dir if self.logger is None else self.logger.log_dir or self.logger.save_dir
 
     @property
     def ckpt_path(self) -> AnyPath | None:
@@ -754,7 +753,7 @@ class Trainer:
     @property
     def received_sigterm(self) -> bool:
         """Whether the process was told to end."""
-        return False
+        return self._signals.received_sigterm
 
     # --- putting a call together ---
 
@@ -803,6 +802,7 @@ class Trainer:
             board=self._board,
             ckpt_path=order.resolve_ckpt_path(self._specs, fn, callbacks=self._callbacks, user=self._next_ckpt_path),
             weights_only=order.weights_only,
+            signals=self._signals,
             save=self.save_checkpoint,
         )
         self._hooks.resolve(self, self._callbacks, module=module, datamodule=datamodule)

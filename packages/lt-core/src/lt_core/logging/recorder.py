@@ -11,7 +11,9 @@ from lt_core.logging.slots import LogOptions, MetricSlot, Slot, SlotNames, SlotR
 from lt_core.logging.values import is_metric
 from lt_fabric.data import extract_batch_size
 from lt_interfaces.errors import MisconfigurationException
-from lt_interfaces.rank_zero import rank_zero_warn
+from lt_interfaces.rank_zero import WarningCache
+
+_warned = WarningCache()
 
 SlotKey = tuple[str, str, int | None]
 
@@ -157,6 +159,6 @@ def _check_is_attribute(module: nn.Module, name: str, *, metric: Any, attribute:
     raise MisconfigurationException(message)
 
 
-def warn_not_recording(name: str) -> None:
-    """Say that a value logged without a running Trainer goes nowhere."""
-    rank_zero_warn(f"`self.log({name!r}, ...)` was called without a running Trainer; the value goes nowhere.")
+def warn_not_recording(name: str, where: str) -> None:
+    """Say once that a value goes nowhere."""
+    _warned.warn(f"`self.log({name!r}, ...)` was called {where}; the value goes nowhere.")

@@ -16,6 +16,7 @@ from lt_core.loops.transfer import transfer_function
 from lt_core.profiling import action_name, profiled
 from lt_core.run.fit_run import EvaluationRun, FitRun
 from lt_core.run.job import Job
+from lt_interfaces.errors import SIGTERMException
 from lt_interfaces.progress import EvaluationProgress
 from lt_interfaces.rng import isolate_rng
 from lt_interfaces.states import RunningStage
@@ -198,6 +199,8 @@ def _evaluate_batches(run: EvaluationRun, name: str) -> None:
         progress.count_batch()
         hooks.notify(f"on_{name}_batch_end", outputs, *args)
         _publish_steps(run, loader_idx)
+        if job.signals.received_sigterm:
+            raise SIGTERMException
     recorder.dataloader_idx = None
     recorder.end_batches()
 

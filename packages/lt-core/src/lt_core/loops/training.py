@@ -9,6 +9,7 @@ from lt_core.loops.schedulers import step_schedulers
 from lt_core.loops.stepping import detached_outputs
 from lt_core.loops.transfer import transfer_function
 from lt_core.run.fit_run import FitRun, Transfer
+from lt_interfaces.errors import SIGTERMException
 from lt_interfaces.rank_zero import rank_zero_info, rank_zero_warn
 from lt_interfaces.states import RunningStage
 
@@ -161,8 +162,14 @@ def _step_schedulers(run: FitRun) -> None:
 
 
 def _honour(run: FitRun) -> bool:
-    """Write the checkpoints that were asked for from outside; say whether to stop, never in mid-window."""
+    """Write the checkpoints that were asked for from outside; say whether to stop, never in mid-window.
+
+    Raises:
+        SIGTERMException: when the process was told to end.
+    """
     _write_requested(run)
+    if run.job.signals.received_sigterm and run.optimization.window is None:
+        raise SIGTERMException
     return run.requests.stop and run.optimization.window is None and may_stop(run)
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from lt_core.hook_plan import HookPlan
 from lt_core.logging.publication import MetricBoard
 from lt_core.logging.recorder import Recorder
+from lt_core.run.signals import Signals
 from lt_core.specs import TrainerSpecs
 from lt_fabric.runtime import Runtime
 from lt_interfaces.logger import Logger
@@ -47,6 +48,7 @@ class Job:
     board: MetricBoard
     ckpt_path: str | PathLike[str] | None
     weights_only: bool | None
+    signals: Signals
     save: Callable[[str | PathLike[str]], None]
     """Writes a checkpoint of the run; the loop calls it for requests."""
 

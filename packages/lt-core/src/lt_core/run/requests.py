@@ -19,6 +19,10 @@ class Requests:
         """Whether the user was told that a stop waits for ``min_epochs`` or ``min_steps``."""
         self._saves: deque[Path] = deque()
 
+    def wake(self) -> None:
+        """Let the loop look at the next step boundary."""
+        self.is_pending = True
+
     def request_stop(self, reason: str = "") -> None:
         """Ask to stop."""
         self.stop_reason = reason
