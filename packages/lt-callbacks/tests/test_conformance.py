@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+
+import lt_callbacks
+from lt_callbacks import (
+    EarlyStopping,
+    LambdaCallback,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    ModelSummary,
+    ProgressBar,
+    RichModelSummary,
+    RichProgressBar,
+    Timer,
+    TQDMProgressBar,
+)
+from lt_interfaces.callback import Callback
+from lt_interfaces.testing import CallbackContract
+
+
+class TestEarlyStopping(CallbackContract):
+    @pytest.fixture
+    def callback(self) -> Callback:
+        return EarlyStopping("val_loss")
+
+
+class TestLambdaCallback(CallbackContract):
+    @pytest.fixture
+    def callback(self) -> Callback:
+        return LambdaCallback(on_train_batch_end=lambda *args: None)
+
+
+class TestLearningRateMonitor(CallbackContract):
+    @pytest.fixture
+    def callback(self) -> Callback:
+        return LearningRateMonitor()
+
+
+class TestModelCheckpoint(CallbackContract):
+    @pytest.fixture
+    def callback(self, tmp_path: Path) -> Callback:
+        return ModelCheckpoint(tmp_path, monitor="val_loss", save_top_k=3)
+
+
+class TestModelSummary(CallbackContract):
+    @pytest.fixture
+    def callback(self) -> Callback:
+        return ModelSummary()
+
+
+class TestProgressBar(CallbackContract):
+    @pytest.fixture
+    def callback(self) -> Callback:
+        return ProgressBar()
+
+
+class TestRichModelSummary(CallbackContract):
+    @pytest.fixture
+    def callback(self) -> Callback:
+        return RichModelSummary()
+
+
+class TestRichProgressBar(CallbackContract):
+    @pytest.fixture
+    def callback(self) -> Callback:
+        return RichProgressBar()
+
+
+class TestTimer(CallbackContract):
+    @pytest.fixture
+    def callback(self) -> Callback:
+        return Timer({"minutes": 1})
+
+
+class TestTQDMProgressBar(CallbackContract):
+    @pytest.fixture
+    def callback(self) -> Callback:
+        return TQDMProgressBar()
+
+
+def test_every_callback_for_users_is_held_to_the_contract() -> None:
+    offered = {name for name in lt_callbacks.__all__ if issubclass(vars(lt_callbacks)[name], Callback)}
+    without_behaviour = {"Callback", "Checkpoint"}
+    assert {f"Test{name}" for name in offered - without_behaviour} <= set(globals())
