@@ -235,9 +235,11 @@ def test_accumulation_may_be_set(when: str, tmp_path: Path) -> None:
     assert trainer.global_step == 1
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.5, "2", None])
-def test_accumulation_is_checked_when_set(value: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="accumulate_grad_batches"):
+@pytest.mark.parametrize(
+    ("value", "failure"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError), (None, TypeError)]
+)
+def test_accumulation_is_checked_when_set(value: Any, failure: type[Exception], tmp_path: Path) -> None:
+    with pytest.raises(failure, match="accumulate_grad_batches"):
         trainer_with(tmp_path).accumulate_grad_batches = value
 
 

@@ -168,6 +168,17 @@ def test_resume_in_mid_epoch_goes_on_with_the_next_batch(tmp_path: Path) -> None
     assert torch.equal(seen[0], list(rows())[3])
 
 
+def test_resume_after_the_last_batch_of_an_epoch_ends_the_epoch(tmp_path: Path) -> None:
+    path, heard, whole, resumed = tmp_path / "x.ckpt", Heard(), Net(), Net()
+    arguments = {"val_dataloaders": rows(1), "num_sanity_val_steps": 0, "max_epochs": 2}
+    fit(tmp_path, whole, Saver(path, "on_validation_end", 1), **arguments)
+    trainer = fit(tmp_path, resumed, heard, ckpt_path=path, **arguments)
+    assert torch.equal(resumed.weights, whole.weights)
+    assert (trainer.global_step, trainer.current_epoch) == (8, 2)
+    names = ("on_train_epoch_start", "on_train_batch_start", "on_validation_start", "on_train_epoch_end")
+    assert [heard.count(name) for name in names] == [1, 4, 1, 2]  # the first epoch has only its end to come
+
+
 def test_epoch_metrics_go_on_where_a_checkpoint_in_mid_epoch_left_them(tmp_path: Path) -> None:
     class Logs(Net):
         def training_step(self, batch: Tensor, batch_idx: int) -> Any:
