@@ -221,7 +221,8 @@ class TrainData:
             done: batches of the epoch that were trained on before the checkpoint.
         """
         if self._resumed_rng is not None:
-            restore_rng_state(self._resumed_rng if not done or self._epoch_rng is None else self._epoch_rng)
+            is_within = 0 < done < self.num_batches
+            restore_rng_state(self._epoch_rng if is_within and self._epoch_rng is not None else self._resumed_rng)
             self._resumed_rng = None
 
     def remaining_steps(self, done: int) -> Iterator[MarkedStep]:
