@@ -49,7 +49,7 @@ class RichProgressBar(BatchProgressBar):
         # Deferred: rich takes longer to load than the rest of this package.
         from rich.console import Console
 
-        from lt_callbacks.rich_display import RichDisplay
+        from lt_callbacks.rich_display import RichDisplay  # brings rich too
 
         console = Console(**self.console_kwargs)
         if not (console.is_terminal or console.is_jupyter):

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
+from torch import nn
+
 from lt_core.checkpointing.restore import read, restore_modules
 from lt_core.run.job import Job
 from lt_core.torch_flags import torch_flags
@@ -38,8 +40,12 @@ def run_guarded(job: Job, body: Callable[..., Result], *args: Any, **kwargs: Any
     return result
 
 
-def prepare(job: Job) -> dict[str, Any] | None:
-    """Set up this process, the data and the module; return the checkpoint whose weights were restored, if any."""
+def prepare(job: Job) -> tuple[nn.Module, dict[str, Any] | None]:
+    """Set up this process, the data and the module.
+
+    Returns:
+        The module in its precision, with the weights of the checkpoint, and the checkpoint, if there's one.
+    """
     runtime = job.runtime
     set_up_process(runtime)
     if job.profiler is not None:
@@ -51,11 +57,12 @@ def prepare(job: Job) -> dict[str, Any] | None:
     runtime.strategy.barrier("after setup")
     with runtime.strategy.init_context(), runtime.precision.module_init_context():
         job.module.configure_model()
+    converted = runtime.precision.convert_module(job.model)  # before weights come, which would be rounded otherwise
     if job.ckpt_path is None:
-        return None
+        return converted, None
     checkpoint = read(job, job.ckpt_path)
     restore_modules(job, checkpoint)
-    return checkpoint
+    return converted, checkpoint
 
 
 def log_hyperparameters(job: Job) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from lt_core.checkpointing.restore import restore_training
 from lt_core.configured_optimizers import configured_optimizers
@@ -30,8 +31,8 @@ def fit_in_process(run: FitRun) -> None:
     """Fit, from setting up this process to tearing it down."""
     job = run.job
     check_hyperparameters(job)
-    checkpoint = prepare(job)
-    _set_up_training(run)
+    converted, checkpoint = prepare(job)
+    _set_up_training(run, converted)
     job.hooks.notify("on_fit_start")
     log_hyperparameters(job)
     if checkpoint is not None:
@@ -78,10 +79,9 @@ def predict_in_process(run: EvaluationRun, *, epoch: int, keep: bool) -> list[li
     return outputs
 
 
-def _set_up_training(run: FitRun) -> None:
+def _set_up_training(run: FitRun, converted: nn.Module) -> None:
     """Place the module, make its optimizers, and decide how a batch is trained on."""
-    job, module = run.job, run.job.module
-    strategy, precision = job.runtime.strategy, job.runtime.precision
+    module, strategy = run.job.module, run.job.runtime.strategy
     schedulers: list[Any] = []
 
     def make_optimizers() -> list[torch.optim.Optimizer]:
@@ -93,7 +93,7 @@ def _set_up_training(run: FitRun) -> None:
         schedulers.extend(configured.schedulers)
         return configured.optimizers
 
-    _, optimizers = strategy.setup(precision.convert_module(job.model), make_optimizers)
+    _, optimizers = strategy.setup(converted, make_optimizers)
     accumulation = run.optimization.accumulation
     run.optimization = Optimization(strategy, optimizers=optimizers, schedulers=schedulers, accumulation=accumulation)
     use_optimizers(run, optimizers)
@@ -138,8 +138,8 @@ def _warn_if_nothing_is_logged(run: FitRun) -> None:
 
 
 def _set_up_evaluation(job: Job) -> None:
-    prepare(job)
-    job.runtime.strategy.setup(job.runtime.precision.convert_module(job.model), None)
+    converted, _ = prepare(job)
+    job.runtime.strategy.setup(converted, None)
     log_hyperparameters(job)
     job.module.zero_grad()
 

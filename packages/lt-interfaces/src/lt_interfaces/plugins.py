@@ -143,7 +143,11 @@ def resolve(kind: str, name: str) -> Any:
         providers = " and ".join(f"{_distribution(point)} ({point.value})" for point in points)
         message = f"Two distributions offer {kind} `{name}`: {providers}. Uninstall one, or pass an instance."
         raise ValueError(message)
-    plugin = points[0].load()
+    try:
+        plugin = points[0].load()
+    except Exception as error:
+        error.add_note(f"While loading {kind} `{name}` of {_distribution(points[0])} ({points[0].value}).")
+        raise
     _check(kind, points[0], plugin)
     return plugin
 

@@ -254,9 +254,8 @@ def _literal(text: str) -> Any:
 
 
 def _read_yaml(file: Path, install: str) -> dict[str, Any]:
-    # Imported here: PyYAML is an extra that only this kind of file needs.
     try:
-        import yaml
+        import yaml  # an extra that only this kind of file needs
     except ImportError as error:
         missing = missing_package("PyYAML", f"Reading {file.name!r}", install)
         raise missing from error

@@ -1,5 +1,6 @@
 """The contract of a module with steps: what loops, strategies and callbacks need of a ``LightningModule``."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -26,19 +27,19 @@ class StepModule(Protocol):
     def device(self) -> torch.device:
         """Where the module's parameters are."""
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor | dict[str, Any] | None:
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor | Mapping[str, Any] | None:
         """Return the loss of a batch, alone or under the key ``"loss"``."""
 
-    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+    def validation_step(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate a batch."""
 
-    def test_step(self, batch: Any, batch_idx: int) -> Any:
+    def test_step(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate a batch."""
 
-    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+    def predict_step(self, *args: Any, **kwargs: Any) -> Any:
         """Return the predictions for a batch."""
 
-    def log(self, name: str, value: Any, **kwargs: Any) -> None:
+    def log(self, name: str, value: Any, *args: Any, **kwargs: Any) -> None:
         """Record a metric; see ``LightningModule.log``."""
 
     def named_parameters(self) -> Any:
