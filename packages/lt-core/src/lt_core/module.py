@@ -423,9 +423,9 @@ class LightningModule(HyperparametersMixin, nn.Module):
     def _log_elsewhere(self, name: str, value: Any, logger: bool | None) -> None:
         """Take a value without a Trainer: to Fabric's loggers, or nowhere, with a warning."""
         if self._trainer is not None:
-            warn_not_recording(name, "under `barebones=True`")
+            warn_not_recording(name, is_barebones=True)
         elif self._fabric is None:
-            warn_not_recording(name, "without a running Trainer")
+            warn_not_recording(name, is_barebones=False)
         elif logger is not False:
             self._fabric.log(name, value)
 

@@ -11,7 +11,7 @@ from lt_core.logging.slots import LogOptions, MetricSlot, Slot, SlotNames, SlotR
 from lt_core.logging.values import is_metric
 from lt_fabric.data import extract_batch_size
 from lt_interfaces.errors import MisconfigurationException
-from lt_interfaces.rank_zero import WarningCache
+from lt_interfaces.rank_zero import WarningCache, rank_zero_warn
 
 _warned = WarningCache()
 
@@ -159,6 +159,9 @@ def _check_is_attribute(module: nn.Module, name: str, *, metric: Any, attribute:
     raise MisconfigurationException(message)
 
 
-def warn_not_recording(name: str, where: str) -> None:
-    """Say once that a value goes nowhere."""
-    _warned.warn(f"`self.log({name!r}, ...)` was called {where}; the value goes nowhere.")
+def warn_not_recording(name: str, *, is_barebones: bool) -> None:
+    """Say that a value goes nowhere; under ``barebones``, where steps are measured, only once."""
+    if is_barebones:
+        _warned.warn(f"`self.log({name!r}, ...)` was called under `barebones=True`; the value goes nowhere.")
+    else:
+        rank_zero_warn(f"`self.log({name!r}, ...)` was called without a running Trainer; the value goes nowhere.")
