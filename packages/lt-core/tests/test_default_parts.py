@@ -239,3 +239,11 @@ def test_a_callback_the_module_brings_must_have_a_key_of_its_own(tmp_path: Path)
 
     with pytest.raises(RuntimeError, match="under the key"):
         fit(tmp_path, Twice())
+
+
+def test_a_batch_job_goes_on_in_the_folder_of_its_id(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train", "SLURM_JOB_ID": "77"}.items():
+        monkeypatch.setenv(name, value)
+    assert make_loggers(trainer_specs(logger="csv", default_root_dir=tmp_path))[0].version == "77"
+    monkeypatch.setenv("SLURM_JOB_NAME", "interactive")
+    assert make_loggers(trainer_specs(logger="csv", default_root_dir=tmp_path))[0].version == 0

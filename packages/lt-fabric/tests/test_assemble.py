@@ -14,6 +14,7 @@ from lt_fabric.local_environment import LocalEnvironment
 from lt_fabric.runtime import Runtime
 from lt_fabric.single_device import SingleDeviceStrategy
 from lt_interfaces import MisconfigurationException
+from lt_interfaces.errors import PossibleUserWarning
 
 
 def put_together(**arguments: Any) -> Runtime:
@@ -110,3 +111,8 @@ def test_a_notebook_forks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_best_accelerator_is_asked_for_its_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, "accelerators", many=ManyAccelerator)
     assert len(put_together(accelerator="auto", strategy=ManyStrategy()).devices) == 4
+
+
+def test_batch_norm_over_ranks_is_said_to_do_nothing_on_one_device() -> None:
+    with pytest.warns(PossibleUserWarning, match="`sync_batchnorm=True` has no effect with SingleDeviceStrategy"):
+        assemble(resolve_hardware(accelerator="cpu", sync_batchnorm=True))

@@ -1,5 +1,6 @@
 """Default parts of a run: loggers, callbacks and a profiler found by name, used if installed."""
 
+import os
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -138,8 +139,14 @@ def _default_loggers(root: str, *, required: bool) -> list[Logger]:
 
 
 def _named_logger(name: str, root: str) -> Logger:
-    logger: Logger = plugins.resolve("loggers", name)(save_dir=root, version=None)
+    logger: Logger = plugins.resolve("loggers", name)(save_dir=root, version=_slurm_job())
     return logger
+
+
+def _slurm_job() -> str | None:
+    """Return the id of the batch job this is, so that a requeued job goes on in its own folder."""
+    is_interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    return None if is_interactive or "SLURM_NTASKS" not in os.environ else os.environ.get("SLURM_JOB_ID")
 
 
 def _replaces(mine: Any, theirs: Any) -> bool:

@@ -17,6 +17,8 @@ from lt_interfaces import (
     Strategy,
     plugins,
 )
+from lt_interfaces.errors import PossibleUserWarning
+from lt_interfaces.rank_zero import rank_zero_warn
 
 
 def assemble(hardware: HardwareSpec, *, checkpoint_io: CheckpointIO | None = None) -> Runtime:
@@ -44,6 +46,7 @@ def assemble(hardware: HardwareSpec, *, checkpoint_io: CheckpointIO | None = Non
     devices = choose_devices(hardware, accelerator, environment=environment, strategy=strategy)
     if strategy is None:
         strategy = _automatic_strategy(len(devices), hardware.num_nodes)
+    _warn_if_alone(hardware, strategy)
     precision = _make_precision(hardware.precision, devices[0])
     _refuse_unsupported(strategy, accelerator=accelerator, precision=precision)
     if strategy.supports(Capability.SEVERAL_PROCESSES):
@@ -59,6 +62,16 @@ def assemble(hardware: HardwareSpec, *, checkpoint_io: CheckpointIO | None = Non
         num_nodes=hardware.num_nodes,
         devices=devices,
     )
+
+
+def _warn_if_alone(hardware: HardwareSpec, strategy: Strategy) -> None:
+    """Say that what the user asked for has no effect in a job of one process."""
+    if hardware.sync_batchnorm and not strategy.supports(Capability.SEVERAL_PROCESSES):
+        rank_zero_warn(
+            f"`sync_batchnorm=True` has no effect with {type(strategy).__name__}: it runs one process, which has nobody"
+            " to synchronise with.",
+            category=PossibleUserWarning,
+        )
 
 
 def _given_strategy(strategy: str | Strategy) -> Strategy | None:
