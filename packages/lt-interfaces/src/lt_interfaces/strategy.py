@@ -225,7 +225,7 @@ class Strategy(ABC):
     def barrier(self, name: str = "") -> None:
         """Wait until every rank is here; the name is shown where ranks got stuck."""
 
-    # --- state, in the portable form (full parameter names) ---
+    # --- state, in a form that any other strategy loads, on any world size ---
 
     @abstractmethod
     def module_state(self, module: nn.Module) -> dict[str, Any]:
@@ -237,11 +237,17 @@ class Strategy(ABC):
 
     @abstractmethod
     def optimizer_state(self, module: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
-        """Return the optimizer's state dict; collective for sharded strategies."""
+        """Return the optimizer's complete state as torch's ``state_dict`` does; collective for sharded strategies.
+
+        Parameters go by number, in the order of the param groups, as checkpoint files hold them.
+        """
 
     @abstractmethod
     def load_optimizer_state(self, module: nn.Module, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-        """Load what `optimizer_state` returned here or under another strategy."""
+        """Load what `optimizer_state` returned here or under another strategy.
+
+        Parameters may go by number or by full name (`lt_interfaces.portable_state`).
+        """
 
     # --- the end ---
 
