@@ -92,3 +92,14 @@ def test_the_first_weight_may_be_zero() -> None:
 def test_nothing_but_zeros_makes_no_gradient() -> None:
     weight, _, chunks = cut([4, 4])
     assert accumulated(weight, chunks, planned=2, weights=[0.0, 0.0]).abs().max() == 0
+
+
+@pytest.mark.parametrize("weight", [None, 3.0])
+def test_the_window_of_one_micro_batch_leaves_its_loss_alone(weight: float | None) -> None:
+    window = SingleDeviceStrategy("cpu").open_window(1)
+    loss = torch.tensor(2.0, requires_grad=True)
+    window.begin(is_last=True)
+    assert window.add(loss, weight) is loss
+    window.close()
+    assert window.held == 1
+    assert SingleDeviceStrategy("cpu").open_window(1).held == 0

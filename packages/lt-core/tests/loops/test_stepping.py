@@ -7,8 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_runs import Batches, Heard, Net, by_hand, fit, rows
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from lt_core import LightningModule, Trainer
 from lt_core.loops.stepping import detached_outputs, loss_of
 from lt_interfaces.errors import MisconfigurationException
 
@@ -311,3 +313,32 @@ def test_fit_without_optimizer_runs_every_batch(tmp_path: Path) -> None:
     fit(tmp_path, net, heard)
     assert heard.count("on_train_batch_end") == 4
     assert torch.equal(net.weights, before)
+
+
+class CountsClearing(torch.optim.SGD):
+    """Brings its own `zero_grad`."""
+
+    cleared = 0
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.cleared += 1
+        super().zero_grad(set_to_none)
+
+
+def test_an_optimizer_with_its_own_zero_grad_is_asked_to_clear() -> None:
+    class Clears(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(2, 1)
+
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            loss: Tensor = self.layer(batch).sum()
+            return loss
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            self.own = CountsClearing(self.parameters(), lr=0.1)
+            return self.own
+
+    module = Clears()
+    Trainer(max_epochs=1, barebones=True).fit(module, DataLoader(torch.ones(3, 2)))
+    assert module.own.cleared == 3

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from lt_fabric.empty_init import EmptyInit
 from lt_fabric.full_precision import FullPrecision
-from lt_fabric.window import SingleDeviceWindow
+from lt_fabric.window import SingleDeviceWindow, UnitWindow
 from lt_interfaces import Accelerator, AccumulationWindow, Assembly, Capability, Launcher, Precision, Strategy
 from lt_interfaces.clipping import clip_grad_norm, clip_grad_value
 from lt_interfaces.portable_state import optimizer_state_from_names
@@ -38,6 +38,7 @@ class SingleDeviceStrategy(Strategy):
         # Weak: whoever set a module up decides how long it lives.
         self._modules: WeakSet[nn.Module] = WeakSet()
         self._window = SingleDeviceWindow(self._parameters)
+        self._unit_window = UnitWindow()
 
     # --- before launching ---
 
@@ -128,6 +129,9 @@ class SingleDeviceStrategy(Strategy):
         return step
 
     def open_window(self, length: int) -> AccumulationWindow:
+        if length == 1:
+            self._unit_window.held = 0
+            return self._unit_window
         self._window.reopen(length)
         return self._window
 

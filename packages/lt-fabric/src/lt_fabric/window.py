@@ -81,6 +81,23 @@ class SingleDeviceWindow(AccumulationWindow):
                 parameter.grad.mul_(factor)
 
 
+class UnitWindow(AccumulationWindow):
+    """The window of one micro-batch: its gradient is that of the whole window, whatever its weight."""
+
+    def __init__(self) -> None:
+        self.held = 0
+
+    def begin(self, *, is_last: bool) -> None:
+        """Do nothing: one device has nobody to synchronise with."""
+
+    def add(self, loss: Tensor, weight: Number | None = None) -> Tensor:
+        self.held += 1
+        return loss
+
+    def close(self) -> None:
+        """Do nothing: there's nothing to rescale."""
+
+
 def _positive(weight: Number) -> Number:
     """Return the weight, or 1 where it's zero, as something to divide by; a tensor is never read by the host."""
     if isinstance(weight, Tensor):

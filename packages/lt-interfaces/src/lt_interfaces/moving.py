@@ -41,9 +41,9 @@ def move_data_to_device(batch: Any, device: torch.device | str | int) -> Any:
     >>> move_data_to_device({"x": [torch.zeros(2)], "name": "a"}, "meta")["x"][0].device
     device(type='meta')
     """
-    target = device if isinstance(device, torch.device) else torch.device(device)
-    if type(batch) is Tensor and batch.device == target:
+    if type(batch) is Tensor and batch.device == device:
         return batch
+    target = device if isinstance(device, torch.device) else torch.device(device)
     if _is_there(batch, target):
         return batch
     return apply_to_collection(batch, TransferableDataType, _move, target)

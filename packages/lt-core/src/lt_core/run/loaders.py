@@ -171,7 +171,10 @@ class StageLoaders:
         """Start the loaders and return their batches, each marked whether it's the last."""
         assert self.combined is not None  # `load` comes first
         # iter() here starts worker processes now, and not when the first batch is asked for.
-        return self._given(batches(iter(self.combined), self.total, look_ahead=not self.combined.is_sized))
+        started: Iterator[Any] = iter(self.combined)
+        if self.total < self.combined.num_batches < inf:
+            started = islice(started, int(self.total))  # a limit that cuts something off reads no batch beyond it
+        return self._given(batches(started, self.total, look_ahead=not self.combined.is_sized))
 
     def steps_after(self, done: int) -> Iterator[MarkedStep]:
         """Start the loaders after their first batches; a single map-style loader reads none of those."""

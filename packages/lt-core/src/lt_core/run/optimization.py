@@ -35,7 +35,7 @@ class Optimization:
 
     def open_window(self, most: int | float) -> None:
         """Open a window that holds at most this many micro-batches (those left in the epoch)."""
-        self.left = int(min(self.accumulation, most))
+        self.left = 1 if most == 1 else int(min(self.accumulation, most))
         self.window = self._strategy.open_window(self.left)
 
     def reopen_window(self) -> AccumulationWindow:

@@ -1,8 +1,9 @@
 """Iteration that knows the last batch."""
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice, repeat
 from math import inf
+from operator import concat
 from typing import Any, Final, TypeAlias
 
 from lt_fabric.data.combined_loader import Step
@@ -32,14 +33,11 @@ def batches(steps: Iterable[Step], num_batches: int | float = inf, *, look_ahead
         return _looking_ahead(iter(steps))
     if look_ahead:
         return _looking_ahead(islice(steps, int(num_batches)))
-    return _counting(steps, int(num_batches))
-
-
-def _counting(steps: Iterable[Step], num_batches: int) -> Iterator[MarkedStep]:
-    for position, (batch, batch_idx, dataloader_idx) in enumerate(steps, start=1):
-        if position > num_batches:
-            return
-        yield batch, batch_idx, dataloader_idx, position == num_batches
+    if num_batches < 1:
+        return iter(())
+    # Only C code runs per batch: each step is joined with its mark.
+    marks = chain(repeat((False,), int(num_batches) - 1), ((True,),))
+    return map(concat, steps, marks)  # type: ignore[arg-type]  # tuples of different types make one longer tuple
 
 
 def _looking_ahead(steps: Iterator[Step]) -> Iterator[MarkedStep]:
