@@ -127,3 +127,22 @@ def test_several_loggers_get_the_same(tmp_path: Path) -> None:
 def test_a_run_shorter_than_the_interval_says_that_no_step_is_logged(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="log_every_n_steps"):
         sent(tmp_path, Logging(), log_every_n_steps=5)
+
+
+def test_callbacks_are_told_before_a_batch_that_its_values_will_be_sent(tmp_path: Path) -> None:
+    class Asks(Callback):
+        def __init__(self) -> None:
+            self.before: list[int] = []
+            self.after: list[int] = []
+
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            if trainer.logging_is_due:
+                self.before.append(batch_idx)
+
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            if trainer.logging_is_due:
+                self.after.append(batch_idx)
+
+    asks = Asks()
+    fit(tmp_path, Net(), asks, log_every_n_steps=2)
+    assert asks.before == asks.after == [1, 3]

@@ -23,6 +23,8 @@ class FitProgress:
     """Steps taken by each optimizer."""
     is_last_batch: bool = False
     """Whether the current (or last) micro-batch is the epoch's last."""
+    is_in_batch: bool = False
+    """Whether a micro-batch is being worked on, and so isn't counted yet."""
 
     @property
     def global_step(self) -> int:
@@ -42,11 +44,13 @@ class FitProgress:
         self.batches += 1
         self.batches_in_epoch += 1
         self.batches_that_stepped += stepped
+        self.is_in_batch = False
 
     def start_epoch(self) -> None:
         """Begin an epoch at its first batch."""
         self.batches_in_epoch = 0
         self.is_last_batch = False
+        self.is_in_batch = False
 
     def abandon_epoch(self) -> None:
         """Forget an epoch that a failed run left unfinished."""

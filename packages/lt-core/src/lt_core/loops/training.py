@@ -39,7 +39,7 @@ def train_epoch(run: FitRun, transfer: Transfer) -> None:
     progress, train_on, requests = run.progress, run.train_on, run.requests
     has_limit, log_every = run.job.limits.max_steps != -1, run.job.specs.logging.log_every_n_steps
     for batch, batch_idx, _, is_last in run.data.remaining_steps(progress.batches_in_epoch):
-        progress.is_last_batch = is_last
+        progress.is_last_batch, progress.is_in_batch = is_last, True
         if train_batch(run, batch, batch_idx=batch_idx, transfer=transfer) == SKIP_EPOCH:
             break
         if log_every and train_on.stepped and (progress.batches_that_stepped % log_every == 0 or requests.stop):
@@ -114,8 +114,10 @@ def may_stop(run: FitRun) -> bool:
 
 def logging_is_due(run: FitRun) -> bool:
     """Say whether step values go to the loggers after the current batch."""
-    every = run.job.specs.logging.log_every_n_steps
-    return every > 0 and (run.progress.batches_that_stepped % every == 0 or run.requests.stop)
+    every, progress = run.job.specs.logging.log_every_n_steps, run.progress
+    if every == 0:
+        return False
+    return (progress.batches_that_stepped + progress.is_in_batch) % every == 0 or run.requests.stop
 
 
 def _start_epoch(run: FitRun) -> None:
