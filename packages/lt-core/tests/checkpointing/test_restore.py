@@ -58,6 +58,8 @@ def train(root: Path, module: Everything, *callbacks: Any, seed: int, **argument
         ("on_train_epoch_start", 3, {}),
         ("on_train_epoch_end", 2, {"check_val_every_n_epoch": 1, "val_check_interval": 2}),
         ("on_train_epoch_end", 3, {"reload_dataloaders_every_n_epochs": 2}),
+        ("on_train_batch_end", 8, {}),
+        ("on_validation_end", 2, {"num_sanity_val_steps": 0}),
     ],
 )
 def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(

@@ -25,6 +25,13 @@ class FitProgress:
     """Whether the current (or last) micro-batch is the epoch's last."""
     is_in_batch: bool = False
     """Whether a micro-batch is being worked on, and so isn't counted yet."""
+    is_batch_open: bool = False
+    """Whether logging, validation and schedulers after the last counted micro-batch are still to come: that's where a
+    run goes on from a checkpoint that was saved in ``on_train_batch_end``."""
+    last_batch_stepped: bool = False
+    """Whether the last counted micro-batch ended an optimizer step."""
+    validated_at: int = -1
+    """The value of `batches` when validation last began inside of fitting."""
 
     @property
     def global_step(self) -> int:
@@ -44,13 +51,16 @@ class FitProgress:
         self.batches += 1
         self.batches_in_epoch += 1
         self.batches_that_stepped += stepped
+        self.last_batch_stepped = stepped
         self.is_in_batch = False
+        self.is_batch_open = True
 
     def start_epoch(self) -> None:
         """Begin an epoch at its first batch."""
         self.batches_in_epoch = 0
         self.is_last_batch = False
         self.is_in_batch = False
+        self.is_batch_open = False
 
     def abandon_epoch(self) -> None:
         """Forget an epoch that a failed run left unfinished."""

@@ -50,6 +50,7 @@ def evaluate(run: EvaluationRun, stage: RunningStage, *, x_axis: int, epoch: int
 def validate_while_fitting(run: FitRun) -> None:
     """Validate in the middle of fitting, and leave everything else as it was."""
     job, validation = run.job, run.validation.run
+    run.progress.validated_at = run.progress.batches
     if validation.loaders.is_stale(run.progress.epochs_completed):
         validation.loaders.load(job.runtime.strategy, run.progress.epochs_completed)
     validation.loaders.set_epoch(run.progress.epochs_processed)

@@ -36,18 +36,14 @@ def fit(run: FitRun) -> None:
 def train_epoch(run: FitRun, transfer: Transfer) -> None:
     """Train on the batches of an epoch that are left."""
     _start_epoch(run)
-    progress, train_on, requests = run.progress, run.train_on, run.requests
-    has_limit, log_every = run.job.limits.max_steps != -1, run.job.specs.logging.log_every_n_steps
+    progress, requests, has_limit = run.progress, run.requests, run.job.limits.max_steps != -1
+    if progress.is_batch_open:
+        finish_batch(run, progress.batches_in_epoch - 1)  # resumed from within its hooks
     for batch, batch_idx, _, is_last in run.data.remaining_steps(progress.batches_in_epoch):
         progress.is_last_batch, progress.is_in_batch = is_last, True
         if train_batch(run, batch, batch_idx=batch_idx, transfer=transfer) == SKIP_EPOCH:
             break
-        if log_every and train_on.stepped and (progress.batches_that_stepped % log_every == 0 or requests.stop):
-            _publish_steps(run)
-        if run.validation.is_wanted and _validation_is_due(run, batch_idx):
-            validate_while_fitting(run)
-        if train_on.stepped and run.optimization.schedulers:
-            step_schedulers(run, "step", on_plateau=True)
+        finish_batch(run, batch_idx)
         if requests.is_pending and _honour(run):
             break
         if has_limit and has_reached_max_steps(run):
@@ -72,6 +68,19 @@ def train_batch(run: FitRun, batch: object, *, batch_idx: int, transfer: Transfe
     if hearers["on_train_batch_end"]:
         run.job.hooks.notify("on_train_batch_end", detached_outputs(outputs), batch, batch_idx)
     return None
+
+
+def finish_batch(run: FitRun, batch_idx: int) -> None:
+    """Do what follows a counted batch, where it's due: logging, validation, schedulers that watch a metric."""
+    progress, log_every = run.progress, run.job.specs.logging.log_every_n_steps
+    stepped = progress.last_batch_stepped
+    if log_every and stepped and (progress.batches_that_stepped % log_every == 0 or run.requests.stop):
+        _publish_steps(run)
+    if run.validation.is_wanted and _validation_is_due(run, batch_idx):
+        validate_while_fitting(run)
+    if stepped and run.optimization.schedulers:
+        step_schedulers(run, "step", on_plateau=True)
+    progress.is_batch_open = False
 
 
 def _skip_missing_batch(run: FitRun, batch_idx: int) -> None:
@@ -144,6 +153,8 @@ def _publish_steps(run: FitRun) -> None:
 def _validation_is_due(run: FitRun, batch_idx: int) -> bool:
     """Ask the schedule, with what it needs to know of this moment."""
     progress, schedule = run.progress, run.validation.schedule
+    if progress.validated_at == progress.batches:
+        return False  # resumed from within that validation's hooks
     elapsed = monotonic() - run.validation.ended_at if schedule.interval_seconds is not None else 0.0
     return schedule.is_due(
         progress.epochs_completed,

@@ -233,6 +233,8 @@ class TrainData:
         steps, self._steps = self._steps, None
         if steps is not None:
             return steps
+        if done >= self.num_batches:
+            return iter(())  # starting the loaders would draw from the random generators
         if done:
             return self.loaders.steps_after(done)
         self._epoch_rng = capture_rng_state()
