@@ -41,7 +41,7 @@ def test_a_gpu_is_cuda_where_there_is_cuda(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(ValueError, match="Unknown accelerators `abacus`"):
+    with pytest.raises(ValueError, match="Unknown accelerator `abacus`"):
         choose_accelerator("abacus")
 
 

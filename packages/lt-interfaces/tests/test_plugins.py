@@ -147,10 +147,13 @@ def test_a_name_of_ours_comes_with_its_install_line(kind: str, name: str, distri
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "meant"), [("strategies", "fdsp", "fsdp"), ("loggers", "tensorbord", "tensorboard")]
+    ("kind", "one", "name", "meant"),
+    [("strategies", "strategy", "fdsp", "fsdp"), ("loggers", "logger", "tensorbord", "tensorboard")],
 )
-def test_a_misspelt_name_of_ours_is_understood_though_it_is_not_installed(kind: str, name: str, meant: str) -> None:
-    with pytest.raises(ValueError, match=rf"Unknown {kind} `{name}`\. Did you mean `{meant}`\?"):
+def test_a_misspelt_name_of_ours_is_understood_though_it_is_not_installed(
+    kind: str, one: str, name: str, meant: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"Unknown {one} `{name}`\. Did you mean `{meant}`\?"):
         resolve(kind, name)
 
 
@@ -161,7 +164,7 @@ def test_a_misspelt_name_of_a_stranger_is_understood(site: Site) -> None:
 
 
 def test_a_name_like_nothing_gets_no_guess() -> None:
-    with pytest.raises(ValueError, match=r"Unknown loggers `zzzzzzzzzz`\. Installed") as raised:
+    with pytest.raises(ValueError, match=r"Unknown logger `zzzzzzzzzz`\. Installed") as raised:
         resolve("loggers", "zzzzzzzzzz")
     assert "mean" not in str(raised.value)
 

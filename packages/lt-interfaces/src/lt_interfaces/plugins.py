@@ -71,11 +71,15 @@ _INSTALL: Final[Mapping[str, Mapping[str, Iterable[str]]]] = {
         "lt-fabric": ("local",),
         "lt-checkpoint-io": ("torch", "async", "distributed"),
     },
-    "loggers": {"lt-loggers": ("csv", "tensorboard", "wandb", "mlflow", "comet")},
+    "loggers": {"lt-loggers": ("csv", "tensorboard", "dummy")},
     "profilers": {"lt-profilers": ("simple", "advanced", "pytorch", "xla")},
     "callbacks": {"lt-callbacks": ("model_checkpoint", "progress_bar", "model_summary", "timer")},
 }
 """Our own names and the distribution that brings each, for the ``pip install`` line of an error."""
+
+
+_ONE: Final = {**{kind: kind.removesuffix("s") for kind in CONTRACTS}, "strategies": "strategy"}
+"""What one plugin of each kind is called in messages."""
 
 
 @cache
@@ -177,8 +181,8 @@ def _unknown(kind: str, name: str) -> str:
     line = install_line(kind, name)
     installed = candidates(kind)
     if line is not None:
-        return f"{kind} `{name}` isn't installed; get it by `{line}`. Installed: {installed}."
-    return f"Unknown {kind} `{name}`.{did_you_mean(name, known_names(kind))} Installed: {installed}."
+        return f"The {_ONE[kind]} `{name}` isn't installed; get it by `{line}`. Installed {kind}: {installed}."
+    return f"Unknown {_ONE[kind]} `{name}`.{did_you_mean(name, known_names(kind))} Installed: {installed}."
 
 
 def _distribution(point: EntryPoint) -> str:
