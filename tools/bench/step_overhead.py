@@ -240,39 +240,50 @@ def profile(name: str, steps: int) -> None:
 
 
 def instructions_per_step(name: str, steps: int) -> float | None:
-    """Return the instructions of a step, from two runs of different length; ``None`` where nothing can count them."""
-    for count in (_with_perf, _with_valgrind):
-        few, many = count(name, steps), count(name, 3 * steps)
-        if few is not None and many is not None:
-            return (many - few) / (2 * steps)
-    return None
+    """Return the instructions of a step in a process of its own; ``None`` where nothing can count them."""
+    return _with_perf(name, steps) or _with_valgrind(name, steps)
 
 
-def _with_perf(name: str, steps: int) -> int | None:
+def _with_perf(name: str, steps: int) -> float | None:
+    """Count with the processor's own counter, which many virtual machines hide; two lengths, so that set-up cancels."""
     if shutil.which("perf") is None:
         return None
-    command = ["perf", "stat", "-x", ",", "-e", "instructions:u", *_child(name, steps)]
-    errors = subprocess.run(command, capture_output=True, text=True, check=False, env=_still()).stderr
-    found = re.search(r"^(\d+),.*instructions", errors, re.MULTILINE)
-    return int(found[1]) if found else None
+    counts: list[int] = []
+    for length in (steps, 3 * steps):
+        command = ["perf", "stat", "-x", ",", "-e", "instructions:u", *_child(name, length)]
+        found = re.search(r"^(\d+),.*instructions", _errors_of(command), re.MULTILINE)
+        if found is None:
+            return None
+        counts.append(int(found[1]))
+    return (counts[1] - counts[0]) / (2 * steps)
 
 
-def _with_valgrind(name: str, steps: int) -> int | None:
-    if shutil.which("valgrind") is None:
+def _with_valgrind(name: str, steps: int) -> float | None:
+    """Count with valgrind, which is switched on for the measured steps alone: it slows everything down fifty times."""
+    if shutil.which("callgrind_control") is None:
         return None
-    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *_child(name, steps)]
-    errors = subprocess.run(command, capture_output=True, text=True, check=False, env=_still()).stderr
-    found = re.search(r"Collected : (\d+)", errors)
-    return int(found[1]) if found else None
+    valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file=/dev/null"]
+    found = re.search(r"Collected : (\d+)", _errors_of([*valgrind, *_child(name, steps), "--in-valgrind"]))
+    return int(found[1]) / steps if found else None
+
+
+def _errors_of(command: list[str]) -> str:
+    """Run a command under which two runs do the same, and return what it says on standard error."""
+    still = os.environ | {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=still).stderr
 
 
 def _child(name: str, steps: int) -> list[str]:
     return [sys.executable, __file__, "--only", name, "--steps", str(steps)]
 
 
-def _still() -> dict[str, str]:
-    """Return an environment in which two runs do the same."""
-    return os.environ | {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+def switch_valgrind(state: str) -> None:
+    """Let the valgrind that runs this process count, or stop counting."""
+    command = ["callgrind_control", "-i", state, str(os.getpid())]
+    control = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # Valgrind hears of it only while this process runs: waiting in a system call would wait for ever.
+    while control.poll() is None:
+        pass
 
 
 @contextmanager
@@ -372,6 +383,7 @@ def main() -> None:
     parser.add_argument("--instructions", action="store_true", help="also count instructions; slow under valgrind")
     parser.add_argument("--profile", metavar="VARIANT", help="print a profile of one variant and stop")
     parser.add_argument("--only", metavar="VARIANT", help="run one variant without measuring and stop")
+    parser.add_argument("--in-valgrind", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table between the markers of this page")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -381,7 +393,8 @@ def main() -> None:
         profile(arguments.profile, arguments.steps)
         return
     if arguments.only:
-        VARIANTS[arguments.only].run(Clock(arguments.steps, lambda: None, lambda: None))
+        switch = switch_valgrind if arguments.in_valgrind else str
+        VARIANTS[arguments.only].run(Clock(arguments.steps, lambda: switch("on"), lambda: switch("off")))
         return
     names = [name for name, variant in VARIANTS.items() if find_spec(variant.needs) is not None]
     if arguments.variants:
@@ -389,7 +402,7 @@ def main() -> None:
     rows = measure(names, arguments.rounds, arguments.steps)
     if arguments.instructions:
         for row in rows:
-            row.instructions = instructions_per_step(row.name, 200)
+            row.instructions = instructions_per_step(row.name, 500)
     text = f"{table(rows)}\n\n{setting(arguments.rounds, arguments.steps)}"
     print(text)
     if arguments.write:

@@ -16,7 +16,7 @@ from lt_callbacks import (
     TQDMProgressBar,
 )
 from lt_interfaces.callback import Callback
-from lt_interfaces.testing import CallbackContract
+from lt_interfaces.testing import CallbackContract, RoleContract
 
 
 class TestEarlyStopping(CallbackContract):
@@ -83,3 +83,22 @@ def test_every_callback_for_users_is_held_to_the_contract() -> None:
     offered = {name for name in lt_callbacks.__all__ if issubclass(vars(lt_callbacks)[name], Callback)}
     without_behaviour = {"Callback", "Checkpoint"}
     assert {f"Test{name}" for name in offered - without_behaviour} <= set(globals())
+
+
+class TestRoles(RoleContract):
+    """Every callback with a role offers what that role promises."""
+
+    @pytest.fixture(
+        params=[
+            ModelCheckpoint,
+            lambda: EarlyStopping("val_loss"),
+            RichProgressBar,
+            TQDMProgressBar,
+            ModelSummary,
+            RichModelSummary,
+            Timer,
+        ]
+    )
+    def part(self, request: pytest.FixtureRequest) -> Callback:
+        made: Callback = request.param()
+        return made

@@ -10,6 +10,7 @@ from trainer_as_contracts import as_control, as_view
 from lt_core import LightningModule, Trainer
 from lt_interfaces import Callback, RunControl, StepModule, TrainerView
 from lt_interfaces.hooks import Hearer, heard_by
+from lt_interfaces.testing import RunControlContract, StepModuleContract, TrainerViewContract
 
 
 def members(contract: type) -> Iterator[tuple[str, Any]]:
@@ -132,3 +133,23 @@ def test_a_modules_methods_can_be_called_as_the_contract_says(name: str) -> None
         one for one in signature(vars(StepModule)[name]).parameters.values() if one.kind is not Parameter.VAR_KEYWORD
     ]
     signature(getattr(LightningModule, name)).bind(*[None] * len(wanted))
+
+
+class TestModuleAsContract(StepModuleContract):
+    @pytest.fixture
+    def part(self, tmp_path: Path) -> LightningModule:
+        module = Net()
+        fit(tmp_path, module)
+        return module
+
+
+class TestTrainerAsView(TrainerViewContract):
+    @pytest.fixture
+    def part(self, tmp_path: Path) -> Trainer:
+        return fit(tmp_path, Net())
+
+
+class TestTrainerAsControl(RunControlContract):
+    @pytest.fixture
+    def part(self, tmp_path: Path) -> Trainer:
+        return fit(tmp_path, Net())

@@ -22,6 +22,12 @@ from lt_interfaces.testing.logger import LoggerContract
 from lt_interfaces.testing.models import TinyRegressor
 from lt_interfaces.testing.precision import PrecisionContract
 from lt_interfaces.testing.profiler import ProfilerContract
+from lt_interfaces.testing.protocol import (
+    RoleContract,
+    RunControlContract,
+    StepModuleContract,
+    TrainerViewContract,
+)
 from lt_interfaces.testing.strategy import StrategyContract
 from lt_interfaces.testing.window import WindowContract
 
@@ -38,7 +44,11 @@ __all__ = [
     "RandomDataset",
     "RandomIterableDataset",
     "RegressionDataset",
+    "RoleContract",
+    "RunControlContract",
+    "StepModuleContract",
     "StrategyContract",
     "TinyRegressor",
+    "TrainerViewContract",
     "WindowContract",
 ]

@@ -12,6 +12,7 @@ _SUITES = (
     "logger",
     "precision",
     "profiler",
+    "protocol",
     "strategy",
     "window",
 )
