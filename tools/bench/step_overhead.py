@@ -39,7 +39,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-WARM_UP: Final = 100
+WARM_UP: Final = 1000
+"""Steps that aren't measured: Python makes code cheaper that has run often."""
 BEGIN: Final = "<!-- step-overhead: begin -->"
 END: Final = "<!-- step-overhead: end -->"
 
@@ -114,7 +115,7 @@ def with_trainer(package: str, *, logs: bool = False, **arguments: Any) -> Calla
 def module_of(framework: Any, clock: Clock, logs: bool) -> Any:
     """Return the module, of the framework's base class."""
 
-    class Module(framework.LightningModule):  # type: ignore[misc, name-defined]  # the class is chosen at run time
+    class Module(framework.LightningModule):  # type: ignore[misc]  # the class is chosen at run time
         def __init__(self) -> None:
             super().__init__()
             self.layer = nn.Linear(32, 2)
@@ -281,9 +282,13 @@ def switch_valgrind(state: str) -> None:
     """Let the valgrind that runs this process count, or stop counting."""
     command = ["callgrind_control", "-i", state, str(os.getpid())]
     control = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    # Valgrind hears of it only while this process runs: waiting in a system call would wait for ever.
+    # Valgrind hears of it only while this process runs now and then: `wait` would wait for ever.
     while control.poll() is None:
-        pass
+        time.sleep(0.01)
+
+
+def ignore_switch(state: str) -> None:
+    """Stand for `switch_valgrind` where something else counts, or nothing."""
 
 
 @contextmanager
@@ -345,9 +350,8 @@ def table(rows: list[Row]) -> str:
         ratio, more = row.microseconds / base.microseconds, row.microseconds - base.microseconds
         cells = [row.name, f"{row.microseconds:.1f}", f"{ratio:.2f}", f"{more:+.1f}", f"{row.calls:.0f}"]
         cells += [f"{row.calls - base.calls:+.0f}", VARIANTS[row.name].aim]
-        if counted:
-            known = row.instructions is not None and base.instructions is not None
-            cells += [f"{row.instructions:,.0f}", f"{row.instructions / base.instructions:.2f}"] if known else ["", ""]
+        if row.instructions is not None and base.instructions is not None:
+            cells += [f"{row.instructions:,.0f}", f"{row.instructions / base.instructions:.2f}"]
         lines.append(cells)
     lines.insert(1, ["---"] + ["---:"] * (len(lines[0]) - 1))
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
@@ -393,7 +397,7 @@ def main() -> None:
         profile(arguments.profile, arguments.steps)
         return
     if arguments.only:
-        switch = switch_valgrind if arguments.in_valgrind else str
+        switch = switch_valgrind if arguments.in_valgrind else ignore_switch
         VARIANTS[arguments.only].run(Clock(arguments.steps, lambda: switch("on"), lambda: switch("off")))
         return
     names = [name for name, variant in VARIANTS.items() if find_spec(variant.needs) is not None]
@@ -402,7 +406,7 @@ def main() -> None:
     rows = measure(names, arguments.rounds, arguments.steps)
     if arguments.instructions:
         for row in rows:
-            row.instructions = instructions_per_step(row.name, 500)
+            row.instructions = instructions_per_step(row.name, 1000)
     text = f"{table(rows)}\n\n{setting(arguments.rounds, arguments.steps)}"
     print(text)
     if arguments.write:

@@ -73,4 +73,8 @@ def to_tensor(value: Tensor | Number) -> Tensor:
     """Return the value as users read it from ``callback_metrics``: a tensor."""
     if isinstance(value, Tensor):
         return value
-    return torch.tensor(value, dtype=None if isinstance(value, int) else torch.get_default_dtype())
+    if isinstance(value, int):
+        return torch.tensor(value)
+    # float32 holds whole numbers up to 2**24; counts of tokens and samples are larger.
+    is_large_count = abs(value) > 2**24 and value.is_integer()
+    return torch.tensor(value, dtype=torch.float64 if is_large_count else torch.get_default_dtype())
