@@ -33,10 +33,11 @@ from lt_interfaces import (
     Precision,
     PrecisionDtypes,
     Profiler,
+    StoredCheckpoint,
     Strategy,
 )
 from lt_interfaces.clipping import clip_grad_norm, clip_grad_value
-from lt_interfaces.commit import commit_file, remove_committed
+from lt_interfaces.commit import commit_file, remove_committed, visible_entries
 from lt_interfaces.moving import move_data_to_device
 from lt_interfaces.portable_state import optimizer_state_from_names, optimizer_state_to_names
 from lt_interfaces.rank_zero import rank_zero_only, set_global_rank
@@ -239,6 +240,15 @@ class ToyCheckpointIO(CheckpointIO):
 
     def remove_checkpoint(self, path: str | PathLike[str]) -> None:
         remove_committed(path)
+
+    def stored(self, folder: str | PathLike[str]) -> list[StoredCheckpoint]:
+        return [StoredCheckpoint(path, modified) for path, modified in visible_entries(folder)]
+
+    def is_whole(self, path: str | PathLike[str]) -> bool:
+        return Path(path).is_file() and Path(path).read_bytes().startswith(self.HEADER)
+
+    def poll(self) -> None:
+        """Every save raised what went wrong itself."""
 
     def teardown(self) -> None:
         """Every save was finished when it returned."""

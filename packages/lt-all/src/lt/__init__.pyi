@@ -1,4 +1,5 @@
 import lt_callbacks as callbacks
+import lt_checkpoint_io as checkpoint_io
 import lt_core as core
 import lt_datamodules as datamodules
 import lt_fabric as fabric
@@ -21,6 +22,7 @@ __all__ = [
     "MisconfigurationException",
     "Trainer",
     "callbacks",
+    "checkpoint_io",
     "core",
     "datamodules",
     "fabric",

@@ -304,6 +304,10 @@ class Trainer:
         if self.is_global_zero:
             self._runtime.checkpoint_io.remove_checkpoint(filepath)
 
+    def has_checkpoint(self, filepath: AnyPath) -> bool:
+        """Say whether a whole checkpoint is there, on disk or in a remote store."""
+        return self._runtime.checkpoint_io.is_whole(filepath)
+
     def set_accumulation(self, micro_batches: int) -> None:
         """Change the number of micro-batches per optimizer step, from the next window on."""
         self._specs = with_accumulation(self._specs, micro_batches)

@@ -2,14 +2,11 @@
 
 from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import torch
-
-from lt_interfaces import CheckpointIO, CheckpointTraits
-from lt_interfaces.commit import commit_file, is_whole, remove_committed
+from lt_interfaces import CheckpointIO, CheckpointTraits, StoredCheckpoint
+from lt_interfaces.commit import is_whole, remove_committed, visible_entries
+from lt_interfaces.torch_file import load_torch_file, save_torch_file
 
 
 class LocalCheckpointIO(CheckpointIO):
@@ -36,45 +33,36 @@ class LocalCheckpointIO(CheckpointIO):
                 "takes options, for instance one of lt-checkpoint-io."
             )
             raise TypeError(message)
-        with commit_file(path) as file:
-            torch.save(checkpoint, file)
+        _refuse_url(path)
+        save_torch_file(checkpoint, path)
 
     def load_checkpoint(
         self, path: str | PathLike[str], map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        source = Path(path)
-        if not source.exists():
-            message = f"There's no checkpoint at `{source}`."
-            raise FileNotFoundError(message)
-        if source.is_dir():
-            message = f"`{source}` is a folder; this checkpoint IO reads one file."
-            raise IsADirectoryError(message)
-        if not is_whole(source):
-            message = f"`{source}` is damaged: it was never written to its end, or cut off since."
-            raise UnpicklingError(message)
-        try:
-            checkpoint: dict[str, Any] = torch.load(
-                source,
-                map_location="cpu" if map_location is None else map_location,
-                weights_only=weights_only is not False,
-            )
-        except (UnpicklingError, EOFError, LookupError) as error:
-            message = _unreadable(source, weights_only, error)
-            raise UnpicklingError(message) from error
-        return checkpoint
+        _refuse_url(path)
+        return load_torch_file(path, map_location, weights_only)
 
     def remove_checkpoint(self, path: str | PathLike[str]) -> None:
+        _refuse_url(path)
         remove_committed(path)
+
+    def stored(self, folder: str | PathLike[str]) -> list[StoredCheckpoint]:
+        _refuse_url(folder)
+        return [StoredCheckpoint(path, modified) for path, modified in visible_entries(folder)]
+
+    def is_whole(self, path: str | PathLike[str]) -> bool:
+        _refuse_url(path)
+        return is_whole(path)
+
+    def poll(self) -> None:
+        """Do nothing: what goes wrong is raised by the save itself."""
 
     def teardown(self) -> None:
         """Do nothing: every save was finished when it returned."""
 
 
-def _unreadable(path: Path, weights_only: bool | None, error: Exception) -> str:
-    if weights_only is False:
-        return f"`{path}` is damaged or no checkpoint: {error}"
-    return (
-        f"`{path}` can't be loaded as plain values and tensors: it's damaged, or it holds other objects, which may run "
-        "code when they're loaded. If you trust whoever wrote it, pass `weights_only=False`. What torch says: "
-        f"{error}"
-    )
+def _refuse_url(path: str | PathLike[str]) -> None:
+    """Refuse a URL, which would become a local folder of that name."""
+    if "://" in str(path):
+        message = f"`{path}` is a URL, and this checkpoint IO knows local files alone. `pip install lt-checkpoint-io`."
+        raise ValueError(message)

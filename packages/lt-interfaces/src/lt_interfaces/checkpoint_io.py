@@ -19,6 +19,16 @@ class CheckpointTraits:
     """`save_checkpoint` may return before the checkpoint is committed."""
 
 
+@dataclass(frozen=True)
+class StoredCheckpoint:
+    """A file or folder found where checkpoints are stored; whether it's whole, `CheckpointIO.is_whole` says."""
+
+    path: str
+    """Where it is, in the form that `CheckpointIO.load_checkpoint` takes."""
+    modified_seconds: float
+    """When it was last written, in seconds since the epoch."""
+
+
 class CheckpointIO(ABC):
     """Saves, loads and removes one checkpoint, so that no crash loses what was committed before.
 
@@ -60,6 +70,21 @@ class CheckpointIO(ABC):
     @abstractmethod
     def remove_checkpoint(self, path: str | PathLike[str]) -> None:
         """Remove one checkpoint; ordered after pending saves; quiet when it doesn't exist."""
+
+    @abstractmethod
+    def stored(self, folder: str | PathLike[str]) -> list[StoredCheckpoint]:
+        """Return what lies directly in a folder, whole or not, without hidden entries; nothing if there's no folder."""
+
+    @abstractmethod
+    def is_whole(self, path: str | PathLike[str]) -> bool:
+        """Say whether a checkpoint was committed here and nothing is missing from it; False where nothing is."""
+
+    @abstractmethod
+    def poll(self) -> None:
+        """Raise what went wrong with a save that's over; never waits for one that isn't.
+
+        The loop calls it at step boundaries once an asynchronous IO has saved something.
+        """
 
     @abstractmethod
     def teardown(self) -> None:

@@ -129,6 +129,18 @@ def is_whole(path: str | os.PathLike[str], hashes: bool = False) -> bool:
     return True
 
 
+def visible_entries(folder: str | os.PathLike[str]) -> list[tuple[str, float]]:
+    """Return path and modification time (seconds since the epoch) of what lies in a folder, hidden entries left out.
+
+    Nothing, if there's no such folder. Dangling links are left out, too.
+    """
+    found = Path(folder)
+    if not found.is_dir():
+        return []
+    entries = [entry for entry in found.iterdir() if not entry.name.startswith(".") and entry.exists()]
+    return [(str(entry), entry.stat().st_mtime) for entry in entries]
+
+
 def remove_committed(path: str | os.PathLike[str]) -> None:
     """Delete a file or folder so that it is gone at once or not at all; nothing there is fine.
 

@@ -220,6 +220,9 @@ class RunControl(Protocol):
     def remove_checkpoint(self, filepath: str | PathLike[str]) -> None:
         """Remove a checkpoint, on rank 0, after pending saves."""
 
+    def has_checkpoint(self, filepath: str | PathLike[str]) -> bool:
+        """Say whether a whole checkpoint is there, on disk or in a remote store."""
+
     def set_accumulation(self, micro_batches: int) -> None:
         """Change the number of micro-batches per optimizer step, from the next window on."""
 

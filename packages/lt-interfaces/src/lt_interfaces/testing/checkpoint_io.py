@@ -1,5 +1,6 @@
 """What every checkpoint IO promises."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,26 @@ class CheckpointIOContract:
         checkpoint_io.remove_checkpoint(path)
         checkpoint_io.teardown()
         assert not path.exists()
+
+    def test_finds_what_is_stored_in_a_folder(self, checkpoint_io: CheckpointIO, path: Path) -> None:
+        assert checkpoint_io.stored(path.parent) == []
+        save(checkpoint_io, {"state_dict": {"weight": torch.ones(1)}}, path)
+        (found,) = checkpoint_io.stored(str(path.parent))
+        assert found.path == str(path)
+        assert abs(found.modified_seconds - time.time()) < 3600
+
+    def test_tells_a_whole_checkpoint_from_a_torn_one(self, checkpoint_io: CheckpointIO, path: Path) -> None:
+        assert not checkpoint_io.is_whole(path)
+        save(checkpoint_io, {"state_dict": {"weight": torch.ones(1000)}}, path)
+        assert checkpoint_io.is_whole(path)
+        torn = path.with_name("torn.ckpt")
+        torn.write_bytes(b"")
+        assert not checkpoint_io.is_whole(torn)
+
+    def test_a_save_that_went_well_leaves_nothing_to_raise(self, checkpoint_io: CheckpointIO, path: Path) -> None:
+        checkpoint_io.poll()
+        save(checkpoint_io, {"state_dict": {"weight": torch.ones(1)}}, path)
+        checkpoint_io.poll()
 
     def test_removing_nothing_is_quiet(self, checkpoint_io: CheckpointIO, path: Path) -> None:
         checkpoint_io.remove_checkpoint(path)

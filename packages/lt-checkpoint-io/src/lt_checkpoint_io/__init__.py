@@ -1,0 +1,1 @@
+"""Checkpoints: files, folders, remote stores; asynchronous, sharded, safetensors; inspect, verify, consolidate, diff."""
