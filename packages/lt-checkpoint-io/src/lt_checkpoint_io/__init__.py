@@ -1,1 +1,1 @@
-"""Checkpoints: files, folders, remote stores; asynchronous, sharded, safetensors; inspect, verify, consolidate, diff."""
+"""Checkpoints as files, folders and remote objects: asynchronous, sharded, safetensors; inspect, verify, compare."""
