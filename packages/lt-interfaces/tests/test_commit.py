@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lt_interfaces import commit
+from lt_interfaces import commit, temporaries
 from lt_interfaces.commit import (
     MANIFEST_NAME,
     commit_file,
@@ -26,7 +27,7 @@ from lt_interfaces.commit import (
 CHILD = """
 import os, shutil, sys, time
 from pathlib import Path
-from lt_interfaces import commit
+from lt_interfaces import commit, temporaries
 target, kind, stop_at, exchange = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4] == "exchange"
 count = 0
 
@@ -90,7 +91,9 @@ def light_child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     package = tmp_path / "alone" / "lt_interfaces"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    (package / "commit.py").write_bytes(Path(commit.__file__).read_bytes())
+    for module in (commit, temporaries):
+        source = Path(module.__file__)
+        (package / source.name).write_bytes(source.read_bytes())
     monkeypatch.setenv("PYTHONPATH", str(package.parent))
 
 
@@ -188,14 +191,44 @@ def test_permission_error_while_renaming_surfaces_and_cleans_up(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_torn_torch_file_is_recognised_at_any_length(tmp_path: Path) -> None:
+def is_whole_when_cut(target: Path, length: int) -> bool:
+    os.truncate(target, length)
+    return is_whole(target)
+
+
+def test_a_torn_torch_file_is_recognised_at_every_length(tmp_path: Path) -> None:
     target = tmp_path / "model.ckpt"
-    torch.save({"weight": torch.zeros(100)}, target)
+    torch.save({"weight": torch.zeros(10)}, target)
     assert is_whole(target)
+    whole_at = [length for length in reversed(range(target.stat().st_size)) if is_whole_when_cut(target, length)]
+    assert not whole_at
+
+
+def test_a_torn_file_that_ends_in_another_archive_is_recognised(tmp_path: Path) -> None:
+    inner, target = BytesIO(), tmp_path / "model.ckpt"
+    torch.save({"weight": torch.zeros(10)}, inner)
+    archive = inner.getvalue()
+    torch.save({"exported": torch.frombuffer(bytearray(archive), dtype=torch.uint8), "bias": torch.ones(10)}, target)
     content = target.read_bytes()
-    for length in range(0, len(content), 97):
-        target.write_bytes(content[:length])
-        assert is_whole(target) is (0 < length < 4), length
+    assert is_whole(target)
+    # The comment at the end of an archive may be of any length, so look at what follows the inner one, too.
+    end = content.index(archive) + len(archive)
+    for length in range(end + 70, end - 1, -1):
+        assert not is_whole_when_cut(target, length), length
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=6))
+def test_damage_of_the_directory_is_answered_not_raised(
+    tmp_path_factory: pytest.TempPathFactory, damages: list[tuple[int, int]]
+) -> None:
+    target = tmp_path_factory.mktemp("damage") / "model.ckpt"
+    torch.save({"weight": torch.zeros(10)}, target)
+    content = bytearray(target.read_bytes())
+    for from_end, byte in damages:
+        content[-1 - from_end] = byte
+    target.write_bytes(content)
+    assert is_whole(target) in (True, False)
 
 
 def test_other_files_are_whole_unless_empty_or_missing(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ its usual file systems) that is done, and the old version is deleted afterwards.
 nothing under the name itself, but both versions whole beside it: `recover_folder` puts the old one back, and
 `commit_folder` calls it first.
 
-What a kill may leave behind are hidden entries that end in ``.tmp``, which nothing reads and which are safe to delete.
+What a kill may leave behind are hidden entries that end in ``.tmp``, which nothing reads. The next commit into the same
+folder deletes them where their writer is known to be gone.
 """
 
 import ctypes
@@ -17,16 +18,18 @@ import errno
 import hashlib
 import json
 import os
-import shutil
-import uuid
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from lt_interfaces.temporaries import delete, held, sweep, temporary_beside
+
 MANIFEST_NAME = "lt_manifest.json"
 
+_ZIP_BEGIN = b"PK\x03\x04"
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -54,13 +57,16 @@ def commit_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         message = f"A file cannot replace the folder {str(target)!r}; remove it or choose another name"
         raise IsADirectoryError(message)
     _make_folder(target.parent)
-    temporary = _temporary_beside(target)
+    sweep(target.parent)
+    temporary = temporary_beside(target)
     try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        temporary.touch(exist_ok=False)
+        with held(temporary):
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -91,15 +97,17 @@ def commit_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     _make_folder(target.parent)
+    sweep(target.parent)
     recover_folder(target)
-    temporary = _temporary_beside(target)
+    temporary = temporary_beside(target)
     temporary.mkdir()
     try:
-        yield temporary
-        _write_manifest(temporary)
-        _take_place(temporary, target)
+        with held(temporary):
+            yield temporary
+            _write_manifest(temporary)
+            _take_place(temporary, target)
     except BaseException:
-        _delete(temporary)
+        delete(temporary)
         raise
     _fsync(target.parent)
 
@@ -107,8 +115,9 @@ def commit_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 def is_whole(path: str | os.PathLike[str], hashes: bool = False) -> bool:
     """Say whether a file or folder was written to its end; False where nothing is.
 
-    A file in torch's zip format is whole when its central directory, which is written last, can be read; any other
-    file when it isn't empty. A folder is whole when its manifest is there and every file it lists has the right size.
+    A file in torch's zip format is whole when its central directory, which is written last, can be read and fits the
+    file's beginning; any other file when it isn't empty. A folder is whole when its manifest is there and every file it
+    lists has the right size.
 
     Args:
         path: what to look at.
@@ -117,16 +126,12 @@ def is_whole(path: str | os.PathLike[str], hashes: bool = False) -> bool:
     target = Path(path)
     if target.is_dir():
         return _matches_manifest(target, hashes)
-    if not target.is_file() or target.stat().st_size == 0:
+    if not target.is_file():
         return False
     with target.open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":
+        if not _ZIP_BEGIN.startswith(file.read(len(_ZIP_BEGIN))):
             return True
-    try:
-        zipfile.ZipFile(target).close()
-    except zipfile.BadZipFile:
-        return False
-    return True
+        return _is_whole_zip(file)
 
 
 def visible_entries(folder: str | os.PathLike[str]) -> list[tuple[str, float]]:
@@ -147,12 +152,12 @@ def remove_committed(path: str | os.PathLike[str]) -> None:
     A folder leaves its name first and is deleted then, so a kill never leaves a folder with some of its files.
     """
     target = Path(path)
-    _delete(_previous_of(target))
+    delete(_previous_of(target))
     if target.is_dir() and not target.is_symlink():
-        doomed = _temporary_beside(target)
+        doomed = temporary_beside(target)
         os.replace(target, doomed)
         _fsync(target.parent)
-        _delete(doomed)
+        delete(doomed)
     elif os.path.lexists(target):
         target.unlink()
         _fsync(target.parent)
@@ -168,7 +173,7 @@ def recover_folder(path: str | os.PathLike[str]) -> None:
     if not os.path.lexists(previous):
         return
     if os.path.lexists(target):
-        _delete(previous)
+        delete(previous)
         return
     os.replace(previous, target)
     _fsync(target.parent)
@@ -180,7 +185,7 @@ def _take_place(new: Path, target: Path) -> None:
         os.replace(new, target)
     elif _exchange(new, target):
         _fsync(target.parent)
-        _delete(new)
+        delete(new)
     else:
         previous = _previous_of(target)
         os.replace(target, previous)
@@ -190,7 +195,7 @@ def _take_place(new: Path, target: Path) -> None:
             recover_folder(target)
             raise
         _fsync(target.parent)
-        _delete(previous)
+        delete(previous)
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -212,6 +217,15 @@ def _write_manifest(folder: Path) -> None:
     _fsync(manifest)
     for parent, _, _ in os.walk(folder, topdown=False):
         _fsync(Path(parent))
+
+
+def _is_whole_zip(file: BinaryIO) -> bool:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            # A torn file may end in another archive that it holds; that one's entries don't begin with the file.
+            return min((entry.header_offset for entry in archive.infolist()), default=-1) == 0
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error):
+        return False
 
 
 def _matches_manifest(folder: Path, hashes: bool) -> bool:
@@ -236,11 +250,6 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _temporary_beside(target: Path) -> Path:
-    # Names may hold 255 bytes: 50 characters leave room for the rest in every encoding.
-    return target.parent / f".{target.name[:50]}.{uuid.uuid4().hex}.tmp"
-
-
 def _previous_of(target: Path) -> Path:
     return target.parent / f".{target.name}.previous"
 
@@ -251,13 +260,6 @@ def _make_folder(folder: Path) -> None:
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
     _fsync(folder.parent)
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _fsync(path: Path) -> None:
