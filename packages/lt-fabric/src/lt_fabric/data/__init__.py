@@ -3,6 +3,7 @@
 from lt_fabric.data.batch_size import extract_batch_size
 from lt_fabric.data.combined_loader import CombinedLoader
 from lt_fabric.data.fetching import batches
+from lt_fabric.data.item_seeding import SeededItems, has_seeded_items, item_seed, with_seeded_items
 from lt_fabric.data.lengths import has_iterable_dataset, num_batches, sized_len
 from lt_fabric.data.loader_checks import (
     require_iterable,
@@ -10,7 +11,7 @@ from lt_fabric.data.loader_checks import (
     warn_if_length_is_guessed,
     warn_if_shuffled,
 )
-from lt_fabric.data.position import DataPosition, skip_batches
+from lt_fabric.data.position import DataPosition
 from lt_fabric.data.samplers import (
     ShardedSampler,
     is_shuffled,
@@ -25,17 +26,19 @@ from lt_fabric.data.workers import seed_workers, suggested_num_workers
 __all__ = [
     "CombinedLoader",
     "DataPosition",
+    "SeededItems",
     "ShardedSampler",
     "batches",
     "extract_batch_size",
     "has_iterable_dataset",
+    "has_seeded_items",
     "is_shuffled",
+    "item_seed",
     "num_batches",
     "require_iterable",
     "seed_workers",
     "set_epoch",
     "sized_len",
-    "skip_batches",
     "suggested_num_workers",
     "warn_if_few_workers",
     "warn_if_length_is_guessed",
@@ -43,5 +46,6 @@ __all__ = [
     "with_batch_sampler",
     "with_distributed_sampler",
     "with_sampler",
+    "with_seeded_items",
     "without_shuffle",
 ]

@@ -15,6 +15,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
+from lt_fabric.data.item_seeding import SeededItems
 from lt_fabric.data.lengths import has_iterable_dataset
 from lt_interfaces.rank_zero import rank_zero_warn
 
@@ -173,7 +174,10 @@ def without_shuffle(loader: DataLoader[Any]) -> DataLoader[Any]:
 
 
 def set_epoch(loader: object, epoch: int) -> None:
-    """Tells the samplers of `loader` which epoch begins; those without `set_epoch` are left alone."""
+    """Tells the samplers of `loader` and its seeded items which epoch begins; others are left alone."""
+    dataset = getattr(loader, "dataset", None)
+    if isinstance(dataset, SeededItems):
+        dataset.begin_epoch(epoch)
     batch_sampler = getattr(loader, "batch_sampler", None)
     samplers = (getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
     for sampler in {id(sampler): sampler for sampler in samplers}.values():
