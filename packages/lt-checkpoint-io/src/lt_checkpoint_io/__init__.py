@@ -1,1 +1,6 @@
 """Checkpoints as files, folders and remote objects: asynchronous, sharded, safetensors; inspect, verify, compare."""
+
+from lt_checkpoint_io.async_checkpoint_io import AsyncCheckpointIO
+from lt_checkpoint_io.torch_checkpoint_io import TorchCheckpointIO
+
+__all__ = ["AsyncCheckpointIO", "TorchCheckpointIO"]
