@@ -8,6 +8,7 @@ from lt_core.run.job import Job
 from lt_core.run.loaders import LoaderRules, LoaderSource, StageLoaders, TrainData
 from lt_core.run.optimization import Optimization
 from lt_core.run.requests import Requests
+from lt_core.specs.optimization import check_seed_items
 from lt_core.specs.validation_schedule import ValidationSchedule
 from lt_core.verification import validates_while_fitting
 from lt_interfaces.progress import EvaluationProgress, FitProgress
@@ -17,7 +18,7 @@ _STEPS = {"train": "training", "val": "validation", "test": "test", "predict": "
 
 def new_fit_run(job: Job, *, train: LoaderSource, val: LoaderSource, progress: FitProgress) -> FitRun:
     """Return the state of a fit; counters go on from an earlier fit of the same Trainer, at the start of an epoch."""
-    rules = _rules(job, "train", job.specs.limits.limit_train_batches)
+    rules = _rules(job, train, job.specs.limits.limit_train_batches)
     validation = new_evaluation_run(job, val)
     wanted = validation.loaders.rules.limit > 0 and validates_while_fitting(job.module, val)
     never = ValidationSchedule(every_n_epochs=1, every_n_batches=1, interval_seconds=None)
@@ -45,15 +46,15 @@ def new_evaluation_run(job: Job, source: LoaderSource) -> EvaluationRun:
     limit = by_stage.get(source.stage, limits.limit_predict_batches)
     return EvaluationRun(
         job=job,
-        loaders=StageLoaders(source, _rules(job, source.stage, limit)),
+        loaders=StageLoaders(source, _rules(job, source, limit)),
         progress=EvaluationProgress(),
         results=Results(is_evaluation=True),
         logged_batches=[],
     )
 
 
-def _rules(job: Job, stage: str, limit: int | float) -> LoaderRules:
-    limits = job.specs.limits
+def _rules(job: Job, source: LoaderSource, limit: int | float) -> LoaderRules:
+    limits, stage = job.specs.limits, source.stage
     step = getattr(job.module, f"{_STEPS[stage]}_step", None)
     return LoaderRules(
         stage=stage,
@@ -63,4 +64,13 @@ def _rules(job: Job, stage: str, limit: int | float) -> LoaderRules:
         use_distributed_sampler=job.specs.hardware.use_distributed_sampler,
         reload_every_n_epochs=limits.reload_dataloaders_every_n_epochs if stage in ("train", "val") else 0,
         hands_over=takes_iterator(step),
+        seed_items=_seed_items(job, source),
     )
+
+
+def _seed_items(job: Job, source: LoaderSource) -> bool | int:
+    """Return what the Trainer was told about seeding items, else what the datamodule whose loaders they are says."""
+    wanted = job.specs.optimization.seed_items
+    if wanted is not None:
+        return wanted
+    return check_seed_items(getattr(source.owner, "seed_items", False)) if source.is_hook else False

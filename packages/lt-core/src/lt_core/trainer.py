@@ -100,6 +100,8 @@ class Trainer:
         enable_autolog_hparams: log hyper-parameters when a run starts.
         model_registry: accepted for compatibility.
         suggest_integrations: accepted for compatibility; nothing is ever suggested.
+        seed_items: seed random generators for each item read, so that random augmentation doesn't depend on workers;
+            ``True``, a seed, or ``None``: as the datamodule says.
 
     Raises:
         MisconfigurationException: (a `ValueError`) for a wrong value, naming argument, value and what's accepted.
@@ -158,6 +160,7 @@ class Trainer:
         enable_autolog_hparams: bool = True,
         model_registry: str | None = None,
         suggest_integrations: bool = True,
+        seed_items: bool | int | None = None,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name != "self"}
         self._specs: TrainerSpecs = trainer_specs(**arguments)

@@ -60,6 +60,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "enable_autolog_hparams": True,
     "model_registry": None,
     "suggest_integrations": True,
+    "seed_items": None,
 }
 
 MC: Final = MisconfigurationException
@@ -139,6 +140,7 @@ REFUSED: Final[dict[str, list[tuple[Any, type[Exception]]]]] = {
     "enable_autolog_hparams": SWITCH,
     "model_registry": [(3, TypeError), (True, TypeError), (math.nan, TypeError)],
     "suggest_integrations": SWITCH,
+    "seed_items": [(-1, MC), (1.0, TypeError), (math.nan, TypeError), ("yes", TypeError), ([], TypeError)],
 }
 
 

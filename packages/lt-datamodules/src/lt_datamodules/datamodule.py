@@ -39,6 +39,8 @@ class LightningDataModule(HyperparametersMixin):
         name: what to call the data; free to use.
         prepare_data_per_node: whether `prepare_data` runs on every node, or on the first alone.
         allow_zero_length_dataloader_with_multiple_devices: whether a rank may get an empty loader.
+        seed_items: whether random generators are seeded for each item read, so that random augmentation doesn't depend
+            on the workers: ``True`` (with the seed of `seed_everything`) or a seed. The Trainer's argument wins.
 
     >>> class Numbers(LightningDataModule):
     ...     def __init__(self, batch_size=4):
@@ -65,6 +67,7 @@ class LightningDataModule(HyperparametersMixin):
     name: str | None = None
     prepare_data_per_node: bool = True
     allow_zero_length_dataloader_with_multiple_devices: bool = False
+    seed_items: bool | int = False
 
     # --- hooks ---
 

@@ -15,6 +15,7 @@ from lt_fabric.data import (
     CombinedLoader,
     DataPosition,
     batches,
+    item_seed,
     num_batches,
     require_iterable,
     set_epoch,
@@ -23,6 +24,7 @@ from lt_fabric.data import (
     warn_if_length_is_guessed,
     warn_if_shuffled,
     with_distributed_sampler,
+    with_seeded_items,
     without_shuffle,
 )
 from lt_fabric.data.fetching import MarkedStep
@@ -73,6 +75,8 @@ class LoaderRules:
     reload_every_n_epochs: int
     hands_over: bool
     """Whether the step takes batches itself: it gets the iterator in a batch's place."""
+    seed_items: bool | int = False
+    """Whether each item is seeded, with the run's seed or this one."""
 
 
 @dataclass
@@ -139,6 +143,8 @@ class StageLoaders:
             loader = with_distributed_sampler(
                 loader, num_replicas=shares["num_replicas"], rank=shares["rank"], seed=seed, each_once=not training
             )
+        if self.rules.seed_items is not False:
+            loader = with_seeded_items(loader, item_seed(self.rules.seed_items))
         seed_workers(loader, strategy.global_rank)
         return strategy.setup_dataloader(loader)
 

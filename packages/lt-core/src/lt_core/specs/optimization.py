@@ -1,4 +1,4 @@
-"""How a step is taken: accumulation, clipping, and torch's switches for reproducible or fast arithmetic."""
+"""How a step is taken: accumulation, clipping, and the switches for reproducible data and arithmetic."""
 
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -25,6 +25,9 @@ class OptimizationSpec:
     benchmark: bool | None
     """For `torch.backends.cudnn.benchmark`; ``None`` leaves it as it is."""
 
+    seed_items: bool | int | None
+    """Whether generators are seeded for each item of the data, or with which seed; ``None``: as the datamodule says."""
+
 
 def resolve_optimization(
     *,
@@ -34,6 +37,7 @@ def resolve_optimization(
     detect_anomaly: object = False,
     deterministic: object = None,
     benchmark: object = None,
+    seed_items: object = None,
 ) -> OptimizationSpec:
     """Check the Trainer's arguments about taking steps; all of them may hold anything.
 
@@ -52,7 +56,24 @@ def resolve_optimization(
         detect_anomaly=check_bool("detect_anomaly", detect_anomaly),
         deterministic=is_deterministic,
         benchmark=_check_benchmark(benchmark, is_deterministic=bool(is_deterministic)),
+        seed_items=None if seed_items is None else check_seed_items(seed_items, also=" or None (the datamodule says)"),
     )
+
+
+def check_seed_items(value: object, *, also: str = "") -> bool | int:
+    """Return the switch or the seed.
+
+    Args:
+        value: what came.
+        also: what the caller accepts beside it, for the message.
+
+    >>> check_seed_items(True), check_seed_items(1)
+    (True, 1)
+    """
+    if isinstance(value, bool):
+        return value
+    accepted = f"True (with the seed of `seed_everything`), False, an integer >= 0 (a seed){also}"
+    return check_int("seed_items", value, minimum=0, accepted=accepted)
 
 
 def _check_clip_value(value: object) -> int | float | None:
