@@ -102,7 +102,7 @@ def test_a_file_is_held_until_it_has_its_name(tmp_path: Path, monkeypatch: pytes
 
 def test_an_empty_file_may_be_about_to_be_written(tmp_path: Path) -> None:
     young = leave_behind(tmp_path / "a", content=b"")
-    old = leave_behind(tmp_path / "a", content=b"", age_seconds=2 * DAY_SECONDS)
+    old = leave_behind(tmp_path / "a", content=b"", age_seconds=90)
     sweep(tmp_path)
     assert young.exists()
     assert not old.exists()

@@ -2,9 +2,9 @@
 
 A writer holds a lock on its temporary file or folder for as long as it lives; the system drops the lock with the
 process, however that ends. Who gets the lock therefore knows that the writer is gone. Because some network file systems
-keep locks within one machine, the name also says under which running kernel it was made: from another one, or where
-nothing was written yet (a writer may be about to take its lock), a temporary is abandoned only after a day of silence.
-Where the system has no such locks, nothing is removed.
+keep locks within one machine, the name also says under which running kernel it was made: one from elsewhere is abandoned
+only after a day of silence. An empty one is left alone for a minute, for its writer may be about to take the lock. Where
+the system has no such locks, nothing is removed.
 """
 
 import os
@@ -23,7 +23,8 @@ if sys.platform != "win32":
     import fcntl
 
 _PATTERN: Final = re.compile(r"\..*\.([0-9a-f]{32})\.tmp", re.DOTALL)
-_DAY_SECONDS: Final = 24 * 3600
+_SILENT_SECONDS: Final = 24 * 3600
+_BEGINNING_SECONDS: Final = 60
 
 
 def temporary_beside(target: Path) -> Path:
@@ -66,7 +67,8 @@ def delete(path: Path) -> None:
 
 def _sweep_one(path: Path, *, is_ours: bool) -> None:
     is_empty = not any(path.iterdir()) if path.is_dir() else path.stat().st_size == 0
-    if (is_empty or not is_ours) and time.time() - path.stat().st_mtime < _DAY_SECONDS:
+    patience = _BEGINNING_SECONDS * is_empty if is_ours else _SILENT_SECONDS
+    if time.time() - path.stat().st_mtime < patience:
         return
     descriptor = _lock(path)
     if descriptor is None:
