@@ -1,0 +1,242 @@
+"""A checkpoint as a folder that every rank writes its part of."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch.distributed as dist
+from torch import Tensor
+
+from lt_checkpoint_io.tensor_tree import Place, dotted, leaves
+from lt_interfaces.checkpoint_io import CheckpointIO, CheckpointTraits, StoredCheckpoint
+from lt_interfaces.commit import commit_folder, is_whole, recover_folder, remove_committed, visible_entries
+from lt_interfaces.torch_file import load_torch_file
+
+if TYPE_CHECKING:
+    from lt_checkpoint_io.sharded_folder import ShardedFolder, SplitCheckpoint
+
+
+class DistributedCheckpointIO(CheckpointIO):
+    """Writes sharded checkpoints: a folder of torch.distributed.checkpoint shards, the rest, and a manifest.
+
+    The dict that every rank gives may hold sharded tensors (DTensor, ShardedTensor) anywhere; what isn't sharded is
+    written as rank 0 has it. The folder must be on storage that all ranks see. It appears under its name only when
+    every rank has written its part and all of it is on disk, so no crash of any rank loses what was there.
+
+    Works without a process group too. Single files, as `TorchCheckpointIO` writes them, are read as well.
+
+    Args:
+        process_group: the ranks that save together; ``None`` means all. Give a gloo group to keep the exchange of
+            file names off the accelerators.
+
+    >>> import tempfile, torch
+    >>> checkpoint_io = DistributedCheckpointIO()
+    >>> path = tempfile.mkdtemp() + "/last.ckpt"
+    >>> checkpoint_io.save_checkpoint({"epoch": 3, "state_dict": {"weight": torch.ones(2)}}, path)
+    >>> checkpoint_io.load_checkpoint(path)
+    {'epoch': 3, 'state_dict': {'weight': tensor([1., 1.])}}
+    """
+
+    def __init__(self, process_group: dist.ProcessGroup | None = None) -> None:
+        self._group = process_group
+
+    @property
+    def traits(self) -> CheckpointTraits:
+        return CheckpointTraits(sharded=True)
+
+    def save_checkpoint(
+        self, checkpoint: Mapping[str, Any], path: str | PathLike[str], storage_options: Any | None = None
+    ) -> None:
+        """Write one checkpoint, each rank its part; collective, returns when it is committed.
+
+        Raises:
+            OSError: on all ranks, when one couldn't write its part.
+            TypeError: for ``storage_options``.
+        """
+        # Deferred: torch.distributed.checkpoint takes over a second, which saving and loading files shouldn't cost.
+        from lt_checkpoint_io.sharded_folder import split
+
+        if storage_options is not None:
+            message = f"`storage_options` came as {storage_options!r}, but a local folder takes none; pass None."
+            raise TypeError(message)
+        parts = split(checkpoint, self._rank)
+        if self._rank == 0:
+            self._save_first(parts, Path(path))
+        else:
+            self._save_other(parts, Path(path))
+
+    def load_checkpoint(
+        self, path: str | PathLike[str], map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read one whole checkpoint, full tensors included; every rank may call it alone.
+
+        `load_into` reads only what a rank needs of sharded tensors.
+        """
+        source = _found(path)
+        if source.is_file():
+            return load_torch_file(source, map_location, weights_only)
+        folder = _opened(source, weights_only)
+        tensors: dict[str, Tensor] = {}
+
+        def fill(_: Place, name: str, __: Tensor) -> Tensor:
+            if name not in tensors:
+                tensors[name] = _moved(folder.read(name), map_location)
+            return tensors[name]
+
+        return folder.filled(fill)
+
+    def load_into(
+        self, path: str | PathLike[str], state: Mapping[str, Any], weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Fill the tensors of a state in place, however they're sharded here; return the whole checkpoint with them.
+
+        Each rank reads the parts that it holds; nothing is communicated, so every rank may call it alone. Another
+        number of ranks than at saving, or none, is fine.
+
+        Args:
+            path: what `save_checkpoint` was given; a folder.
+            state: tensors in the same nested places as in the checkpoint: ``{"state_dict": model.state_dict()}``.
+            weights_only: as in `load_checkpoint`.
+
+        Returns:
+            The checkpoint. Where ``state`` has a tensor, it's that very tensor; any other is read whole to the CPU.
+
+        Raises:
+            ValueError: a tensor of ``state`` isn't in the checkpoint, or has another shape there; nothing was changed.
+        """
+        folder = _opened(_found(path), weights_only)
+        wanted = {place: leaf for place, leaf in leaves(dict(state)) if isinstance(leaf, Tensor)}
+        targets: dict[str, Any] = {}
+        aliases: list[tuple[Any, str]] = []
+
+        def fill(place: Place, name: str, _: Tensor) -> Any:
+            target = wanted.pop(place, None)
+            if target is None:
+                return folder.read(name)
+            if name in targets and targets[name] is not target:
+                aliases.append((target, name))
+            targets.setdefault(name, target)
+            return target
+
+        filled = folder.filled(fill)
+        _refuse_missing(folder.path, wanted)
+        folder.read_into({name: target.detach() for name, target in targets.items()})
+        for target, name in aliases:
+            folder.read_into({name: target.detach()})
+        return filled
+
+    def remove_checkpoint(self, path: str | PathLike[str]) -> None:
+        """Remove one checkpoint; rank 0 does it, the others may call it too."""
+        if self._rank == 0:
+            remove_committed(path)
+
+    def stored(self, folder: str | PathLike[str]) -> list[StoredCheckpoint]:
+        return [StoredCheckpoint(path, seconds) for path, seconds in visible_entries(folder)]
+
+    def is_whole(self, path: str | PathLike[str]) -> bool:
+        return is_whole(path)
+
+    def poll(self) -> None:
+        """Nothing: a save is over when it returns."""
+
+    def teardown(self) -> None:
+        """Nothing: a save is over when it returns."""
+
+    @property
+    def _rank(self) -> int:
+        return dist.get_rank(self._group) if dist.is_available() and dist.is_initialized() else 0
+
+    def _save_first(self, parts: "SplitCheckpoint", path: Path) -> None:
+        """Save on rank 0, which owns the folder, commits it, and tells the others where it is and how it ended."""
+        # Deferred: as in `save_checkpoint`.
+        from lt_checkpoint_io.sharded_folder import read_index
+
+        try:
+            with commit_folder(path) as folder:
+                parts.write_rest(folder)
+                self._broadcast(_News(True, str(folder)))
+                parts.write_tensors(folder, self._group)
+                # A rank that doesn't see this folder has written its shards somewhere else: they would be missing here.
+                read_index(folder)
+        except Exception as error:
+            self._broadcast(_News(False, repr(error)))
+            raise
+        self._broadcast(_News(True, ""))
+
+    def _save_other(self, parts: "SplitCheckpoint", path: Path) -> None:
+        folder = self._broadcast(None)
+        _raise_failure(folder, path)
+        try:
+            parts.write_tensors(Path(folder.text), self._group)
+        finally:
+            outcome = self._broadcast(None)
+        _raise_failure(outcome, path)
+
+    def _broadcast(self, news: "_News | None") -> "_News":
+        """Send rank 0's news to all ranks; with one process there's nobody to tell."""
+        shared = [news]
+        if dist.is_available() and dist.is_initialized():
+            dist.broadcast_object_list(shared, group=self._group, group_src=0)
+        received = shared[0]
+        assert received is not None
+        return received
+
+
+@dataclass(frozen=True)
+class _News:
+    """What rank 0 tells the others: where the folder is, or what went wrong."""
+
+    is_good: bool
+    text: str
+
+
+def _raise_failure(news: _News, path: Path) -> None:
+    if not news.is_good:
+        message = f"Rank 0 couldn't save the checkpoint `{path}`: {news.text}"
+        raise OSError(message)
+
+
+def _found(path: str | PathLike[str]) -> Path:
+    source = Path(path)
+    if not source.exists():
+        # A kill between the two renames of a replacement, where names can't be exchanged in one step. Another rank may
+        # put it back at the same moment.
+        with suppress(FileNotFoundError):
+            recover_folder(source)
+    if not source.exists():
+        message = f"There's no checkpoint at `{source}`."
+        raise FileNotFoundError(message)
+    return source
+
+
+def _opened(source: Path, weights_only: bool | None) -> "ShardedFolder":
+    # Deferred: as in `save_checkpoint`.
+    from lt_checkpoint_io.sharded_folder import ShardedFolder
+
+    if not source.is_dir():
+        message = f"`{source}` is a file; sharded tensors are filled from a folder. `load_checkpoint` reads files."
+        raise NotADirectoryError(message)
+    return ShardedFolder(source, weights_only is not False)
+
+
+def _moved(tensor: Tensor, map_location: Any | None) -> Tensor:
+    """Move a tensor that was read to the CPU where `torch.load` would have put it."""
+    if map_location is None:
+        return tensor
+    if callable(map_location):
+        storage = map_location(tensor.untyped_storage(), "cpu")
+        return tensor if storage is None else tensor.to(storage.device)
+    if isinstance(map_location, Mapping):
+        return tensor.to(map_location.get("cpu", "cpu"))
+    return tensor.to(map_location)
+
+
+def _refuse_missing(path: Path, missing: Mapping[Place, Any]) -> None:
+    if missing:
+        names = sorted(map(dotted, missing))
+        shown = ", ".join(f"`{name}`" for name in names[:10]) + (" and others" if len(names) > 10 else "")
+        message = f"`state` has {len(names)} tensors that the checkpoint `{path}` doesn't hold: {shown}."
+        raise ValueError(message)
