@@ -85,11 +85,11 @@ def test_file_of_hyperparameters_beats_the_checkpoint_and_keywords_beat_both(fil
 def test_other_weights_are_refused_or_told(trained: Net, tmp_path: Path) -> None:
     weights = {"layer.weight": trained.state_dict()["layer.weight"], "more": torch.zeros(1)}
     torch.save({"state_dict": weights, "hyper_parameters": {"width": 3}}, tmp_path / "net.ckpt")
-    with pytest.raises(RuntimeError, match="Missing key"):
+    with pytest.raises(RuntimeError, match="1 key missing"):
         load_from_checkpoint(Net, tmp_path / "net.ckpt")
     with (
-        pytest.warns(UserWarning, match=r"isn't in the checkpoint: layer\.bias"),
-        pytest.warns(UserWarning, match="isn't in the module: more"),
+        pytest.warns(UserWarning, match=r"isn't in the checkpoint: `layer\.bias`"),
+        pytest.warns(UserWarning, match="isn't in the module: `more`"),
     ):
         load_from_checkpoint(Net, tmp_path / "net.ckpt", strict=False)
     with pytest.warns(UserWarning, match="isn't in the"):

@@ -71,7 +71,7 @@ def test_lists_of_objects_must_be_equally_long(saving: StateSaving) -> None:
 
 def test_strictness_reaches_modules(saving: StateSaving) -> None:
     content = {"model": {"output.bias": torch.zeros(1)}}
-    with pytest.raises(RuntimeError, match="Missing key"):
+    with pytest.raises(RuntimeError, match="missing from the checkpoint"):
         saving.fill({"model": TinyRegressor()}, content)
     saving.fill({"model": TinyRegressor()}, content, strict=False)
 

@@ -6,11 +6,12 @@ from typing import IO, Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from lt_interfaces.module_state import HoldsWeights, listed, load_state_dict_clearly
 from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.reinstantiation import instantiate, read_checkpoint, read_hyperparameters
 
 
-class Loadable(Protocol):
+class Loadable(HoldsWeights, Protocol):
     """What a module offers to be made from a checkpoint."""
 
     @property
@@ -22,9 +23,6 @@ class Loadable(Protocol):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """See, and maybe change, the checkpoint before the weights are loaded."""
-
-    def load_state_dict(self, state_dict: Any, strict: bool = True) -> Any:
-        """As `torch.nn.Module.load_state_dict`."""
 
     def to(self, device: Any) -> Any:
         """As `torch.nn.Module.to`."""
@@ -96,11 +94,11 @@ def _load_weights(module: Loadable, weights: dict[str, Any], *, strict: bool) ->
         rank_zero_warn("The checkpoint's `state_dict` is empty: the module keeps the weights it was made with.")
         return
     device = next((value.device for value in weights.values() if isinstance(value, Tensor)), torch.device("cpu"))
-    keys = module.load_state_dict(weights, strict=strict)
+    keys = load_state_dict_clearly(module, weights, strict=strict)
     for problem, names in (
         ("isn't in the checkpoint", keys.missing_keys),
         ("isn't in the module", keys.unexpected_keys),
     ):
         if names:
-            rank_zero_warn(f"Loaded without `strict`: what follows {problem}: {', '.join(names)}")
+            rank_zero_warn(f"Loaded without `strict`: what follows {problem}: {listed(names)}")
     module.to(device)

@@ -14,6 +14,7 @@ from lt_fabric.full_precision import FullPrecision
 from lt_fabric.window import SingleDeviceWindow, UnitWindow
 from lt_interfaces import Accelerator, AccumulationWindow, Assembly, Capability, Launcher, Precision, Strategy
 from lt_interfaces.clipping import clip_grad_norm, clip_grad_value
+from lt_interfaces.module_state import load_state_dict_clearly
 from lt_interfaces.portable_state import optimizer_state_from_names
 from lt_interfaces.rank_zero import set_global_rank
 
@@ -187,7 +188,7 @@ class SingleDeviceStrategy(Strategy):
         return module.state_dict()
 
     def load_module_state(self, module: nn.Module, state: Mapping[str, Any], *, strict: bool = True) -> Any:
-        return module.load_state_dict(state, strict=strict)
+        return load_state_dict_clearly(module, state, strict=strict)
 
     def optimizer_state(self, module: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
         return optimizer.state_dict()

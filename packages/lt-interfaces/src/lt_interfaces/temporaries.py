@@ -2,9 +2,9 @@
 
 A writer holds a lock on its temporary file or folder for as long as it lives; the system drops the lock with the
 process, however that ends. Who gets the lock therefore knows that the writer is gone. Because some network file systems
-keep locks within one machine, the name also says under which running kernel it was made: one from elsewhere is abandoned
-only after a day of silence. An empty one is left alone for a minute, for its writer may be about to take the lock. Where
-the system has no such locks, nothing is removed.
+keep locks within one machine, the name also says under which running kernel it was made: one from elsewhere is
+abandoned only after a day of silence. An empty one is left alone for a minute, for its writer may be about to take the
+lock. Where the system has no such locks, nothing is removed.
 """
 
 import os
