@@ -1,9 +1,15 @@
 """Work done in order on one background thread, whose failure is raised once where somebody asks for it."""
 
+import os
+import threading
 import traceback
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache
+from typing import Final
+
+_UNFINISHED: Final[set[Future[None]]] = set()
 
 
 class BackgroundWork:
@@ -24,7 +30,10 @@ class BackgroundWork:
         """Run a function after everything that was added before, and return at once."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lt-checkpoint-io")
+            _finish_before_exit()
         self._newest = self._thread.submit(self._run, work)
+        _UNFINISHED.add(self._newest)
+        self._newest.add_done_callback(_UNFINISHED.discard)
 
     def wait(self) -> None:
         """Wait until everything that was added is over, however it went."""
@@ -52,6 +61,20 @@ class BackgroundWork:
             work()
         except BaseException as failure:
             self._failures.append(failure)
+
+
+@cache
+def _finish_before_exit() -> None:
+    """Let the interpreter wait for pending work while other libraries still work.
+
+    It joins executors when it exits anyway, but forbids all of them new work before that, and libraries that talk to
+    stores resolve names in executors of their own. What's registered here runs earlier; there's no public way.
+    """
+    register = getattr(threading, "_register_atexit", None)
+    if register is not None:
+        register(lambda: wait(_UNFINISHED))
+    if hasattr(os, "register_at_fork"):  # a forked child, such as a worker of a loader, has no part in this work
+        os.register_at_fork(after_in_child=_UNFINISHED.clear)
 
 
 def _print_all(failures: list[BaseException]) -> None:

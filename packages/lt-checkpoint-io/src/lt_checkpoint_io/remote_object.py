@@ -96,7 +96,7 @@ class RemoteObject:
         self.store.pipe_file(self._manifest_key, text.encode())
 
     def whole_now(self) -> list[Content]:
-        """Return what the manifest must go on accepting while the object is replaced; nothing, unless it's whole now."""
+        """Return what the manifest must go on accepting while the object is replaced: what's whole there now."""
         size = self.size()
         if size is None:
             return []

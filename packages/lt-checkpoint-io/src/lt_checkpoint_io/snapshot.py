@@ -75,7 +75,8 @@ class _Copier:
         storage = tensor.untyped_storage()
         place = (storage.device, storage.data_ptr())
         if place not in self._storages:
-            self._storages[place] = storage.clone() if storage.device.type == "cpu" else storage.cpu()
+            copied = torch.UntypedStorage(storage.nbytes())  # type: ignore[no-untyped-call]  # torch's
+            self._storages[place] = copied.copy_(storage)
         return self._storages[place]
 
     def _remember(self, value: Any, copied: Any) -> Any:
