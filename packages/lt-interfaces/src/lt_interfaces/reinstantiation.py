@@ -8,7 +8,6 @@ import ast
 import csv
 import inspect
 import os
-import pickle
 import pkgutil
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from lt_interfaces.hyperparameters import AttributeDict
 from lt_interfaces.plain_values import from_plain
 from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.spelling import did_you_mean
+from lt_interfaces.torch_file import load_torch_file, read_torch_file
 
 Made = TypeVar("Made")
 _Owner = TypeVar("_Owner")
@@ -82,25 +82,14 @@ def read_checkpoint(
             unpickles arbitrary objects, which can run any code: only for files whose author you trust.
 
     Raises:
-        pickle.UnpicklingError: the file holds other objects than plain values and tensors.
+        pickle.UnpicklingError: the file is damaged, or holds other objects than plain values and tensors.
         FileNotFoundError: there's no such file.
+        IsADirectoryError: it's a folder.
     """
-    safe = weights_only is not False
-    try:
-        loaded = torch.load(_source(path), map_location=map_location or _available_device, weights_only=safe)
-    except pickle.UnpicklingError as error:
-        if not safe:
-            raise
-        message = (
-            f"{str(path)!r} holds more than plain values and tensors, and loading other objects can run any code. "
-            "If you trust its author, pass `weights_only=False`; or allow single classes with "
-            f"`torch.serialization.add_safe_globals([...])`. What torch said: {error}"
-        )
-        raise pickle.UnpicklingError(message) from error
-    if not isinstance(loaded, dict):
-        message = f"{str(path)!r} isn't a checkpoint: a dict is expected, but it holds a {type(loaded).__name__}."
-        raise TypeError(message)
-    return loaded
+    where = map_location or _available_device
+    if isinstance(path, str | os.PathLike) and "://" not in str(path):
+        return load_torch_file(path, where, weights_only)
+    return read_torch_file(_opened(path), where, weights_only, name=str(path))
 
 
 def read_hyperparameters(path: str | os.PathLike[str], *, install: str = "PyYAML") -> dict[str, Any]:
@@ -224,14 +213,16 @@ def _allowed_instantiator(name: object) -> Callable[..., Any]:
     return found
 
 
-def _source(path: str | os.PathLike[str] | IO[bytes]) -> Any:
-    if not isinstance(path, str) or "://" not in path:
-        return path
-    if path.startswith(("http://", "https://")):
-        with urllib.request.urlopen(path) as response:
+def _opened(source: str | os.PathLike[str] | IO[bytes]) -> IO[bytes]:
+    """Return what can be read: an open file as it is, the content behind an address as one."""
+    if not isinstance(source, str | os.PathLike):
+        return source
+    address = str(source)
+    if address.startswith(("http://", "https://")):
+        with urllib.request.urlopen(address) as response:
             return BytesIO(response.read())
     message = (
-        f"`checkpoint_path` must be a local path or an http(s) address, but {path!r} was given. Copy the file here."
+        f"`checkpoint_path` must be a local path or an http(s) address, but {address!r} was given. Copy the file here."
     )
     raise ValueError(message)
 

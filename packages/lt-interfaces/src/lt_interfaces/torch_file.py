@@ -4,11 +4,23 @@ from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import IO, Any, Final
 
 import torch
 
 from lt_interfaces.commit import commit_file, is_whole
+
+# What torch and its unpickler raise when they read on after a byte that has changed; found by changing every byte.
+_FROM_DAMAGE: Final = (
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def save_torch_file(checkpoint: Mapping[str, Any], path: str | PathLike[str]) -> None:
@@ -35,6 +47,7 @@ def load_torch_file(
         FileNotFoundError: nothing is there.
         IsADirectoryError: a folder is there.
         UnpicklingError: the file is damaged, or holds objects that only unpickling could bring back.
+        TypeError: the file holds something else than a dict.
 
     >>> import tempfile
     >>> path = tempfile.mkdtemp() + "/last.ckpt"
@@ -52,23 +65,48 @@ def load_torch_file(
     if not is_whole(source):
         message = f"`{source}` is damaged: it was never written to its end, or cut off since."
         raise UnpicklingError(message)
+    return read_torch_file(source, map_location, weights_only, name=str(source))
+
+
+def read_torch_file(
+    source: Path | IO[bytes], map_location: Any | None = None, weights_only: bool | None = None, *, name: str
+) -> dict[str, Any]:
+    """Read a checkpoint from an open file, or from a path that was looked at before.
+
+    Args:
+        source: where to read.
+        map_location: as in `torch.load`; ``None`` loads to the CPU.
+        weights_only: ``None`` and ``True`` never unpickle arbitrary objects.
+        name: what messages call the source.
+
+    Raises:
+        UnpicklingError: the content is damaged, or holds objects that only unpickling could bring back.
+        TypeError: it isn't a dict.
+    """
+    safe = weights_only is not False
     try:
-        checkpoint: dict[str, Any] = torch.load(
-            source,
-            map_location="cpu" if map_location is None else map_location,
-            weights_only=weights_only is not False,
-        )
-    except (UnpicklingError, EOFError, LookupError) as error:
-        message = _unreadable(source, weights_only, error)
+        loaded = torch.load(source, map_location="cpu" if map_location is None else map_location, weights_only=safe)
+    except (UnpicklingError, ImportError) as error:
+        message = _refusal(name, error) if safe else _damage(name, error)
         raise UnpicklingError(message) from error
-    return checkpoint
+    except _FROM_DAMAGE as error:
+        if isinstance(error, torch.OutOfMemoryError) or "Attempting to deserialize" in str(error):
+            raise  # the file is fine, but the device isn't
+        message = _damage(name, error)
+        raise UnpicklingError(message) from error
+    if not isinstance(loaded, dict):
+        message = f"`{name}` isn't a checkpoint: a dict is expected, but it holds a {type(loaded).__name__}."
+        raise TypeError(message)
+    return loaded
 
 
-def _unreadable(path: Path, weights_only: bool | None, error: Exception) -> str:
-    if weights_only is False:
-        return f"`{path}` is damaged or no checkpoint: {error}"
+def _damage(name: str, error: Exception) -> str:
+    return f"`{name}` is damaged or no checkpoint. What torch says: {error}"
+
+
+def _refusal(name: str, error: Exception) -> str:
     return (
-        f"`{path}` can't be loaded as plain values and tensors: it's damaged, or it holds other objects, which may run "
-        "code when they're loaded. If you trust whoever wrote it, pass `weights_only=False`. What torch says: "
-        f"{error}"
+        f"`{name}` can't be loaded as plain values and tensors: it's damaged, or it holds other objects, which may run "
+        "code when they're loaded. If you trust whoever wrote it, pass `weights_only=False`; or allow single classes "
+        f"with `torch.serialization.add_safe_globals([...])`. What torch says: {error}"
     )
