@@ -42,7 +42,8 @@ class AsyncCheckpointIO(CheckpointIO):
         if self._checkpoint_io.traits.sharded:
             message = (
                 f"`checkpoint_io={type(self._checkpoint_io).__name__}` is sharded: while it saves, the ranks talk to "
-                "each other, and that mustn't mix with what training says meanwhile. Use it without `AsyncCheckpointIO`."
+                "each other, and that mustn't mix with what training says meanwhile. Use it without "
+                "`AsyncCheckpointIO`."
             )
             raise ValueError(message)
         self._work = BackgroundWork()
