@@ -44,11 +44,13 @@ class DigitClassifier(lt.LightningModule):
 
 if __name__ == "__main__":
     lt.seed_everything(7)
-    model, data = DigitClassifier(), lt.datamodules.DigitsDataModule(batch_size=32)
+    model, data = DigitClassifier(), lt.datamodules.DigitsDataModule(batch_size=32, augment=True)
     csv = lt.loggers.CSVLogger("runs", name="digits")
     tensorboard = lt.loggers.TensorBoardLogger("runs", name="digits", version=csv.version)
     keep_best = lt.callbacks.ModelCheckpoint(monitor="val_loss")
-    trainer = lt.Trainer(max_epochs=20, logger=[csv, tensorboard], callbacks=[keep_best], log_every_n_steps=10)
+    trainer = lt.Trainer(
+        max_epochs=20, logger=[csv, tensorboard], callbacks=[keep_best], log_every_n_steps=10, seed_items=True
+    )
     trainer.fit(model, datamodule=data)
     trainer.test(ckpt_path="best", datamodule=data)
     draw_pictures(model, data.test_set, csv.log_dir)

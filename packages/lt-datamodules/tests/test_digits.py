@@ -55,6 +55,21 @@ def test_only_training_batches_are_shuffled() -> None:
     assert not torch.equal(next(iter(loader))[1], next(iter(loader))[1])
 
 
+def test_augmented_training_images_get_other_noise_every_time() -> None:
+    plain, noisy = set_up().train_set, set_up(augment=True).train_set
+    first, again = (torch.stack([noisy[index][0] for index in range(8)]) for _ in range(2))
+    assert not torch.equal(first, again)
+    assert 0.02 < (first - plain.tensors[0][:8]).std() < 0.1
+    assert (first.min(), first.max()) == (0, 1)
+    assert torch.equal(torch.stack([label for _, label in noisy]), plain.tensors[1])
+
+
+def test_only_training_images_are_augmented() -> None:
+    data = set_up(augment=True)
+    for part in (data.val_set, data.test_set):
+        assert torch.equal(part[0][0], part.tensors[0][0])
+
+
 def test_arguments_become_hyperparameters() -> None:
     assert DigitsDataModule(batch_size=7).hparams.batch_size == 7
 

@@ -11,6 +11,21 @@ from lt_datamodules.datamodule import LightningDataModule
 from lt_interfaces.errors import missing_package
 
 _DARKEST: Final = 16  # pixels count ink, from 0 to 16
+_NOISE: Final = 0.1  # standard deviation
+
+
+class _NoisyImages(TensorDataset):
+    """Images and labels; the pixels of an image get some noise, anew every time it's read.
+
+    >>> image, _ = _NoisyImages(torch.zeros(1, 1, 8, 8), torch.tensor([3]))[0]
+    >>> image.shape, image.min() >= 0, image.max() <= 1
+    (torch.Size([1, 8, 8]), tensor(True), tensor(True))
+    """
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        images, labels = self.tensors
+        image = images[index]
+        return (image + _NOISE * torch.randn(image.shape)).clamp(0, 1), labels[index]
 
 
 class DigitsDataModule(LightningDataModule):
@@ -26,6 +41,7 @@ class DigitsDataModule(LightningDataModule):
         test_fraction: share of all samples to test with.
         seed: decides the split, not the order of the training batches.
         num_workers: processes that load data, for each loader.
+        augment: add noise to each training image. With the Trainer's ``seed_items`` it doesn't depend on the workers.
 
     Raises:
         ModuleNotFoundError: scikit-learn isn't installed.
@@ -46,6 +62,7 @@ class DigitsDataModule(LightningDataModule):
         test_fraction: float = 0.2,
         seed: int = 0,
         num_workers: int = 0,
+        augment: bool = False,
     ) -> None:
         super().__init__()
         if find_spec("sklearn") is None:
@@ -68,7 +85,8 @@ class DigitsDataModule(LightningDataModule):
         )
         share_of_rest = self.hparams.val_fraction / (1 - self.hparams.test_fraction)
         train, val = _split(rest, labels, fraction=share_of_rest, seed=self.hparams.seed)
-        self.train_set = TensorDataset(images[train], labels[train])
+        training_set = _NoisyImages if self.hparams.augment else TensorDataset
+        self.train_set = training_set(images[train], labels[train])
         self.val_set = TensorDataset(images[val], labels[val])
         self.test_set = TensorDataset(images[test], labels[test])
 
@@ -85,12 +103,9 @@ class DigitsDataModule(LightningDataModule):
         return self._loader(self.test_set)
 
     def _loader(self, dataset: TensorDataset, *, shuffle: bool = False) -> DataLoader[Any]:
+        # No persistent workers: torch draws one number less for them, so the order would be another from epoch two on.
         return DataLoader(
-            dataset,
-            batch_size=self.hparams.batch_size,
-            shuffle=shuffle,
-            num_workers=self.hparams.num_workers,
-            persistent_workers=self.hparams.num_workers > 0,
+            dataset, batch_size=self.hparams.batch_size, shuffle=shuffle, num_workers=self.hparams.num_workers
         )
 
 
