@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lt_interfaces.callback import Callback
-from lt_interfaces.commit import commit_file, remove_committed
+from lt_interfaces.commit import commit_file, is_whole, remove_committed
 from lt_interfaces.logger import Logger
 from lt_interfaces.roles import CheckpointRole
 from lt_interfaces.states import RunningStage, TrainerFn, TrainerState, TrainerStatus
@@ -138,6 +138,9 @@ class StandInRun:
     def remove_checkpoint(self, filepath: str) -> None:
         self.removed.append(filepath)
         remove_committed(filepath)
+
+    def has_checkpoint(self, filepath: str) -> bool:
+        return is_whole(filepath)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         for logger in self.loggers:

@@ -28,8 +28,11 @@ def test_the_resumed_file_may_not_be_removed_however_it_is_written(
     assert not may_remove(str(tmp_path / "a.ckpt"), folder=str(tmp_path), resumed_from="a.ckpt")
 
 
-def test_remote_files_may_be_removed() -> None:
+def test_only_remote_files_in_the_folder_that_were_not_resumed_from_may_be_removed() -> None:
     assert may_remove("s3://bucket/a.ckpt", folder="s3://bucket", resumed_from=None)
+    assert may_remove("s3://bucket/run/sub/a.ckpt", folder="s3://bucket/run/", resumed_from="s3://bucket/run/b.ckpt")
+    assert not may_remove("s3://bucket/a.ckpt", folder="s3://bucket", resumed_from="s3://bucket/a.ckpt")
+    assert not may_remove("s3://bucket/runs/a.ckpt", folder="s3://bucket/run", resumed_from=None)
 
 
 def test_a_link_replaces_a_file_and_a_folder(tmp_path: Path) -> None:
@@ -66,3 +69,20 @@ def test_a_file_is_found_where_it_was_then_where_its_folder_went(tmp_path: Path)
     (old / "a").touch()
     assert found_again(str(old / "a"), old_folder=str(old), new_folder=str(new)) == str(old / "a")
     assert found_again(str(old / "b"), old_folder=str(old), new_folder=str(new)) is None
+
+
+def test_a_remote_file_is_found_where_it_was_then_where_its_folder_went() -> None:
+    folders = {"old_folder": "s3://a/run", "new_folder": "s3://b/runs/1/"}
+    there = {"s3://a/run/both", "s3://b/runs/1/both", "s3://b/runs/1/sub/moved"}.__contains__
+    assert found_again("s3://a/run/both", **folders, has_remote=there) == "s3://a/run/both"
+    assert found_again("s3://a/run/sub/moved", **folders, has_remote=there) == "s3://b/runs/1/sub/moved"
+    assert found_again("s3://a/run/gone", **folders, has_remote=there) is None
+
+
+def test_checkpoints_are_found_in_a_folder_that_was_uploaded_or_downloaded(tmp_path: Path) -> None:
+    there = {"s3://b/a.ckpt"}.__contains__
+    local = str(tmp_path / "a.ckpt")
+    assert found_again(local, old_folder=str(tmp_path), new_folder="s3://b", has_remote=there) == "s3://b/a.ckpt"
+    Path(local).touch()
+    found = found_again("s3://c/a.ckpt", old_folder="s3://c", new_folder=str(tmp_path), has_remote=there)
+    assert found == local

@@ -278,6 +278,31 @@ def test_a_link_needs_a_local_folder(new_run: NewRun) -> None:
         new_run(ModelCheckpoint("s3://bucket/run", save_last="link")).begin()
 
 
+def test_a_link_points_to_nothing_that_is_not_there(new_run: NewRun, tmp_path: Path) -> None:
+    """A save in the background may fail after it was asked for."""
+
+    class Forgetful(ModelCheckpoint):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            trainer.save_checkpoint = lambda *_, **__: None
+            super().on_train_epoch_end(trainer, pl_module)
+
+    new_run(Forgetful(tmp_path / "c", save_last="link")).fit()
+    assert not (tmp_path / "c" / "last.ckpt").is_symlink()
+
+
+def test_a_name_is_taken_by_what_is_still_being_written(new_run: NewRun, tmp_path: Path) -> None:
+    checkpoint = ModelCheckpoint(tmp_path / "c", filename="best", monitor="loss", save_top_k=2)
+    run = new_run(checkpoint, train_metrics=by_epoch("loss", 0.2, 0.1))
+    run.save_checkpoint = lambda *_, **__: None
+    run.fit(epochs=2)
+    assert [Path(path).name for path in checkpoint.best_k_models] == ["best.ckpt", "best-v1.ckpt"]
+
+
+def test_the_list_of_the_best_is_never_written_to_a_url() -> None:
+    with pytest.raises(ValueError, match="`filepath` must be local"):
+        ModelCheckpoint("s3://bucket/run").to_yaml()
+
+
 # --- failures ---
 
 

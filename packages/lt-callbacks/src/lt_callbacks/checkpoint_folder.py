@@ -25,14 +25,25 @@ def absolute(folder: str | os.PathLike[str]) -> str:
     return str(folder) if is_remote(folder) else os.path.realpath(os.path.expanduser(folder))
 
 
+def join(folder: str, *parts: str) -> str:
+    """Return a path below a folder, local or remote.
+
+    >>> join("s3://bucket/run/", "checkpoints", "a.ckpt"), join("", "a.ckpt")
+    ('s3://bucket/run/checkpoints/a.ckpt', 'a.ckpt')
+    """
+    if not is_remote(folder):
+        return os.path.join(folder, *parts)
+    return "/".join([folder.rstrip("/"), *(part for part in parts if part)])
+
+
 def default_folder(trainer: Run) -> str:
     """Return the folder of checkpoints where the user named none: in the first logger's run, else under the root."""
     if not trainer.loggers:
-        return os.path.join(trainer.default_root_dir, "checkpoints")
+        return join(trainer.default_root_dir, "checkpoints")
     logger = trainer.loggers[0]
     version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
     parts = [logger.name or "", version, "checkpoints"]
-    return os.path.join(logger.save_dir or trainer.default_root_dir, *parts)
+    return join(logger.save_dir or trainer.default_root_dir, *parts)
 
 
 def free_path(
@@ -60,10 +71,10 @@ def free_path(
 def may_remove(path: str, *, folder: str, resumed_from: str | os.PathLike[str] | None) -> bool:
     """Whether a checkpoint that's no longer wanted is ours to delete.
 
-    What the run was resumed from isn't, nor is any local file outside the folder.
+    What the run was resumed from isn't, nor is anything outside the folder.
     """
     if is_remote(path):
-        return True
+        return path != str(resumed_from) and path.startswith(f"{folder.rstrip('/')}/")
     target = Path(path).absolute()
     if resumed_from is not None and target == Path(resumed_from).absolute():
         return False
@@ -96,15 +107,35 @@ def _copy(source: str, target: str) -> None:
         shutil.copyfileobj(original, copy)
 
 
-def found_again(path: str, *, old_folder: str | None, new_folder: str | None) -> str | None:
+def found_again(
+    path: str, *, old_folder: str | None, new_folder: str | None, has_remote: Callable[[str], bool] | None = None
+) -> str | None:
     """Return where a saved checkpoint is now: where it was, or moved along with its folder; ``None`` if it's gone.
+
+    Args:
+        path: where it was.
+        old_folder: its folder then.
+        new_folder: that folder now.
+        has_remote: tells whether there's a checkpoint at a URL; by default each is taken to be there.
 
     >>> found_again("s3://bucket/a.ckpt", old_folder=None, new_folder=None)
     's3://bucket/a.ckpt'
     """
-    if not path or is_remote(path) or os.path.exists(path):
+    if not path or _exists(path, has_remote):
         return path or None
-    if not old_folder or not new_folder or is_remote(new_folder):
+    if not old_folder or not new_folder:
         return None
-    moved = os.path.normpath(os.path.join(new_folder, os.path.relpath(path, old_folder)))
-    return moved if os.path.exists(moved) else None
+    moved = _moved(path, old_folder, new_folder)
+    return moved if _exists(moved, has_remote) else None
+
+
+def _exists(path: str, has_remote: Callable[[str], bool] | None) -> bool:
+    if is_remote(path):
+        return has_remote is None or has_remote(path)
+    return os.path.exists(path)
+
+
+def _moved(path: str, old_folder: str, new_folder: str) -> str:
+    is_below = is_remote(path) and path.startswith(old_folder)
+    relative = path.removeprefix(old_folder).strip("/") if is_below else os.path.relpath(path, old_folder)
+    return join(new_folder, relative) if is_remote(new_folder) else os.path.normpath(join(new_folder, relative))

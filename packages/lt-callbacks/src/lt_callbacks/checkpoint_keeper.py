@@ -1,14 +1,15 @@
 """What a due checkpoint means: its name, whether it's among the best, ``last``, and what it displaces."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from torch import Tensor
 
-from lt_callbacks.checkpoint_folder import free_path, may_remove, point_to
+from lt_callbacks.checkpoint_folder import free_path, is_remote, join, may_remove, point_to
 from lt_callbacks.checkpoint_names import NameTemplate
 from lt_callbacks.kept_checkpoints import KeptCheckpoints
 from lt_callbacks.run import Run
@@ -140,7 +141,7 @@ class CheckpointKeeper:
         if self.rules.save_last != "link" or newest is None:
             self._write(trainer, path)
             return
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and trainer.has_checkpoint(newest):  # waits for one that's written in the background
             point_to(newest, path)
         trainer.broadcast(path)  # nobody goes on before the link is there
 
@@ -151,11 +152,15 @@ class CheckpointKeeper:
     def _new_path(self, trainer: Run, filename: str | None, *, replacing: str | None) -> str:
         """Return the path of a checkpoint saved now, one that's free unless it may be replaced. Collective."""
         template = self.style.template(filename)
-        stem = os.path.join(self.folder, template.fill(_metrics_over_ranks(trainer, template.metric_names)))
+        stem = join(self.folder, template.fill(_metrics_over_ranks(trainer, template.metric_names)))
         if not self.rules.enable_version_counter:
             return stem + self.style.extension
-        path: str = trainer.broadcast(free_path(stem, self.style.extension, replacing=replacing))
-        return path
+        path = ""
+        if trainer.is_global_zero:
+            is_taken = partial(_is_taken, trainer, self.kept.paths())
+            path = free_path(stem, self.style.extension, replacing=replacing, exists=is_taken)
+        agreed: str = trainer.broadcast(path)
+        return agreed
 
     def _failure_path(self, trainer: Run) -> str:
         try:
@@ -178,6 +183,13 @@ class CheckpointKeeper:
     def _tell(self, trainer: Run, what: str) -> None:
         if self.rules.verbose:
             rank_zero_info(f"Epoch {trainer.current_epoch}, step {trainer.global_step}: {what}.")
+
+
+def _is_taken(trainer: Run, kept: Collection[str], path: str) -> bool:
+    """Say whether something is at a path, or will be when what's written in the background is there."""
+    if path in kept:
+        return True
+    return trainer.has_checkpoint(path) if is_remote(path) else os.path.lexists(path)
 
 
 def _metrics_over_ranks(trainer: Run, names: Iterable[str]) -> dict[str, Tensor | float]:

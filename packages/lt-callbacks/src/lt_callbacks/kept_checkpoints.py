@@ -1,6 +1,6 @@
 """The books of a `ModelCheckpoint`: what it has kept, and how that survives a resume."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -34,9 +34,9 @@ class KeptCheckpoints:
         >>> KeptCheckpoints(last_model_path="last.ckpt").displaced_by(KeptCheckpoints(last_model_path="last-v1.ckpt"))
         ['last.ckpt']
         """
-        return sorted(self._paths() - newer._paths() - {""})
+        return sorted(self.paths() - newer.paths() - {""})
 
-    def _paths(self) -> set[str]:
+    def paths(self) -> set[str]:
         """Everything kept; the newest is one of many where all are."""
         newest = set() if self.top_k.k == KEEP_ALL else {self.best_model_path}
         return {*self.top_k.scores, self.last_model_path, *newest}
@@ -53,9 +53,17 @@ class KeptCheckpoints:
             "last_model_path": self.last_model_path,
         }
 
-    def restored(self, state: Mapping[str, Any], folder: str | None) -> "KeptCheckpoints":
-        """Return the saved books as far as the files still exist: where they were, or moved along with their folder."""
-        find = partial(found_again, old_folder=state.get("dirpath"), new_folder=folder)
+    def restored(
+        self, state: Mapping[str, Any], folder: str | None, has_remote: Callable[[str], bool] | None
+    ) -> "KeptCheckpoints":
+        """Return the saved books as far as the files still exist: where they were, or moved along with their folder.
+
+        Args:
+            state: what `state_dict` returned.
+            folder: where checkpoints go now.
+            has_remote: tells whether there's a checkpoint at a URL.
+        """
+        find = partial(found_again, old_folder=state.get("dirpath"), new_folder=folder, has_remote=has_remote)
         saved: Mapping[str, Tensor] = state.get("best_k_models", {})
         places = {path: find(path) for path in saved}
         gone = sorted(path for path, place in places.items() if place is None)

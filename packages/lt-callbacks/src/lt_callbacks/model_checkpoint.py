@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, Literal
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from lt_callbacks.checkpoint import Checkpoint
-from lt_callbacks.checkpoint_folder import absolute, default_folder, is_remote
+from lt_callbacks.checkpoint_folder import absolute, default_folder, is_remote, join
 from lt_callbacks.checkpoint_keeper import CheckpointKeeper, KeepingRules, NameStyle
 from lt_callbacks.evaluation_timing import decides_at_train_epoch_end, validation_may_follow
 from lt_callbacks.kept_checkpoints import KeptCheckpoints
@@ -118,6 +118,8 @@ class ModelCheckpoint(Checkpoint):
         rules = KeepingRules(filename, monitor, verbose, save_last, save_weights_only, enable_version_counter)
         self._keeper = CheckpointKeeper(rules, style, KeptCheckpoints(TopK(save_top_k, mode)))
         self._watch = _Watch()
+        self._has_remote: Callable[[str], bool] | None = None
+        """Tells whether there's a checkpoint at a URL, while there's a run to ask."""
 
     # --- what it was told and what it keeps, under the names that users read ---
 
@@ -209,7 +211,7 @@ class ModelCheckpoint(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back the books as far as the files still exist, also when their folder was moved meanwhile."""
-        self._keeper.kept = self._keeper.kept.restored(state_dict, self.dirpath)
+        self._keeper.kept = self._keeper.kept.restored(state_dict, self.dirpath, self._has_remote)
 
     # --- what users ask ---
 
@@ -225,22 +227,29 @@ class ModelCheckpoint(Checkpoint):
         style = self._keeper.style
         name = style.template(filename or self.filename).fill(metrics)
         parts = [prefix, name, None if ver is None else f"v{ver}"]
-        return os.path.join(self.dirpath or "", style.join.join(part for part in parts if part) + style.extension)
+        return join(self.dirpath or "", style.join.join(part for part in parts if part) + style.extension)
 
     def check_monitor_top_k(self, trainer: Run, current: Tensor | None = None) -> bool:
         """Return whether a checkpoint with this score would be kept, if all ranks say so. Collective."""
         return current is not None and trainer.agree(self._keeper.kept.top_k.would_keep(current))
 
     def to_yaml(self, filepath: str | os.PathLike[str] | None = None) -> None:
-        """Write ``best_k_models``, by default to ``best_k_models.yaml`` in ``dirpath``."""
-        commit_text(
-            filepath or os.path.join(self.dirpath or "", "best_k_models.yaml"), self._keeper.kept.top_k.as_yaml()
-        )
+        """Write ``best_k_models``, by default to ``best_k_models.yaml`` in ``dirpath``.
+
+        Raises:
+            ValueError: the file would be remote.
+        """
+        path = filepath or join(self.dirpath or "", "best_k_models.yaml")
+        if is_remote(path):
+            message = f"`filepath` must be local, not {str(path)!r}: pass one, since checkpoints go to a remote store."
+            raise ValueError(message)
+        commit_text(path, self._keeper.kept.top_k.as_yaml())
 
     # --- the moments at which it may save ---
 
     def setup(self, trainer: Run, pl_module: Any, stage: str) -> None:
         self._dirpath = self._keeper.folder = trainer.broadcast(self._dirpath or absolute(default_folder(trainer)))
+        self._has_remote = trainer.has_checkpoint
         if stage != TrainerFn.FITTING:
             return
         if self.save_last == "link" and is_remote(self._keeper.folder):
@@ -248,6 +257,9 @@ class ModelCheckpoint(Checkpoint):
             raise ValueError(message)
         if self.save_top_k != 0 and not self.best_model_path:
             _warn_of_other_runs(self._keeper.folder, trainer)
+
+    def teardown(self, trainer: Run, pl_module: Any, stage: str) -> None:
+        self._has_remote = None
 
     def on_train_start(self, trainer: Run, pl_module: Any) -> None:
         self._keeper.saved_step = trainer.global_step  # where a run starts, its checkpoint exists or it's worth none
