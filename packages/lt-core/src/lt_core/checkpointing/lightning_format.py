@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lt_interfaces.progress import FitProgress
+from lt_interfaces.rank_zero import rank_zero_warn
 
 WRITTEN_AS: Final = "2.6.0"
 """The version of Lightning whose format we write."""
@@ -27,41 +28,28 @@ OWN_FORMAT: Final = 1
 
 
 def loops_from(progress: FitProgress) -> dict[str, Any]:
-    """Return the progress in Lightning's nested counters."""
-    batch, total = progress.batches_in_epoch, progress.batches
-    counted = {"ready": batch, "started": batch, "processed": batch, "completed": batch}
+    """Return the progress in Lightning's nested counters.
+
+    Steps per epoch and steps of schedulers aren't among our counters and Lightning decides nothing on them: they're 0.
+    """
+    steps = progress.global_step
     return {
         "fit_loop": {
             "state_dict": {},
-            "epoch_loop.state_dict": {"_batches_that_stepped": progress.batches_that_stepped},
-            "epoch_loop.batch_progress": {
-                "total": {"ready": total, "started": total, "processed": total, "completed": total},
-                "current": counted,
-                "is_last_batch": progress.is_last_batch,
-            },
-            "epoch_loop.scheduler_progress": _pair(_STEP, 0, 0),
+            "epoch_loop.state_dict": {"_batches_that_stepped": progress.batches_that_stepped - _is_step_open(progress)},
+            "epoch_loop.batch_progress": _batches_of(progress),
+            "epoch_loop.scheduler_progress": _pair(_STEP, 0),
             "epoch_loop.automatic_optimization.state_dict": {},
             "epoch_loop.automatic_optimization.optim_progress": {
-                "optimizer": {
-                    "step": _pair(_STEP, progress.global_step, progress.batches_that_stepped),
-                    "zero_grad": _pair(["ready", "started", "completed"], progress.global_step, 0),
-                }
+                "optimizer": {"step": _pair(_STEP, steps), "zero_grad": _pair(["ready", "started", "completed"], steps)}
             },
             "epoch_loop.manual_optimization.state_dict": {},
-            "epoch_loop.manual_optimization.optim_step_progress": _pair(
-                ["ready", "completed"], progress.global_step, 0
-            ),
+            "epoch_loop.manual_optimization.optim_step_progress": _pair(_STEP, steps),
             "epoch_loop.val_loop.state_dict": {},
-            "epoch_loop.val_loop.batch_progress": _batches(0),
-            "epoch_progress": {
-                "total": _epochs(progress),
-                "current": _epochs(progress),
-            },
+            "epoch_loop.val_loop.batch_progress": _no_batches(),
+            "epoch_progress": {"total": _epochs(progress), "current": _epochs(progress)},
         },
-        **{
-            f"{name}_loop": {"state_dict": {}, "batch_progress": _batches(0)}
-            for name in ("validate", "test", "predict")
-        },
+        **{f"{name}_loop": {"state_dict": {}, "batch_progress": _no_batches()} for name in _EVALUATING},
     }
 
 
@@ -75,19 +63,62 @@ def progress_from(checkpoint: Mapping[str, Any], num_optimizers: int) -> FitProg
     loop = checkpoint.get("loops", {}).get("fit_loop", {})
     epochs = loop.get("epoch_progress", {}).get("current", {})
     batches = loop.get("epoch_loop.batch_progress", {})
-    progress.epochs_completed = int(epochs.get("completed", checkpoint.get("epoch", 0)))
-    progress.epochs_processed = int(epochs.get("processed", progress.epochs_completed))
+    # An epoch that was ending is over: the metrics that schedulers might still look at aren't in the file.
+    progress.epochs_processed = progress.epochs_completed = int(epochs.get("processed", checkpoint.get("epoch", 0)))
     progress.batches = int(batches.get("total", {}).get("processed", 0))
-    progress.batches_in_epoch = int(batches.get("current", {}).get("processed", 0))
-    progress.is_last_batch = bool(batches.get("is_last_batch", False))
-    begun = int(epochs.get("started", progress.epochs_completed + 1))
-    if progress.batches_in_epoch and begun == progress.epochs_completed:
-        progress.start_epoch()  # Lightning leaves an epoch's counters as they are until the next one begins
-    stepped = loop.get("epoch_loop.state_dict", {}).get("_batches_that_stepped", checkpoint.get("global_step", 0))
-    progress.batches_that_stepped = int(stepped)
     # Lightning counts the steps of all optimizers together.
     progress.steps[:1] = [int(checkpoint.get("global_step", 0))]
+    progress.batches_that_stepped = int(
+        loop.get("epoch_loop.state_dict", {}).get("_batches_that_stepped", progress.global_step)
+    )
+    if epochs.get("started", 0) > progress.epochs_processed:
+        _go_on_within_epoch(progress, loop)
     return progress
+
+
+def _go_on_within_epoch(progress: FitProgress, loop: Mapping[str, Any]) -> None:
+    """Take over how far Lightning was in an epoch that hasn't ended."""
+    batches = loop["epoch_loop.batch_progress"]
+    current = batches["current"]
+    progress.batches_in_epoch = int(current["processed"])
+    progress.is_last_batch = progress.batches_in_epoch > 0 and bool(batches["is_last_batch"])
+    # After the last batch validation comes (again): who acts when the epoch ends looks at its metrics.
+    progress.is_batch_open = progress.is_last_batch or current["completed"] < current["processed"]
+    if progress.is_batch_open:
+        progress.batches_that_stepped += _is_step_uncounted(progress, loop)
+    if progress.batches_in_epoch and not progress.is_last_batch:
+        rank_zero_warn(
+            f"The checkpoint was saved by Lightning in the middle of an epoch, after {progress.batches_in_epoch} of its"
+            " batches. Training goes on with the batch after them, but the state of the random generators and what was"
+            " logged so far aren't in the file: shuffling, dropout, augmentations and the epoch's means differ from an"
+            " uninterrupted run's."
+        )
+
+
+def _is_step_uncounted(progress: FitProgress, loop: Mapping[str, Any]) -> bool:
+    """Say whether the last batch stepped: Lightning counts that when all its hooks are over."""
+    manual = loop.get("epoch_loop.manual_optimization.optim_step_progress", {})
+    automatic = loop.get("epoch_loop.automatic_optimization.optim_progress", {}).get("optimizer", {}).get("step", {})
+    if _total(manual) and not _total(automatic):
+        return True  # there, every batch counts as one that stepped
+    return progress.batches_that_stepped < progress.global_step
+
+
+def _total(counters: Mapping[str, Any]) -> int:
+    return int(counters.get("total", {}).get("completed", 0))
+
+
+def _is_step_open(progress: FitProgress) -> bool:
+    return progress.is_batch_open and progress.last_batch_stepped
+
+
+def _batches_of(progress: FitProgress) -> dict[str, Any]:
+    """Return the counters of micro-batches; one counts as completed when ``on_train_batch_end`` is over."""
+    is_ending = progress.is_batch_open and progress.validated_at != progress.batches
+    both = {}
+    for name, count in (("total", progress.batches), ("current", progress.batches_in_epoch)):
+        both[name] = {"ready": count, "started": count, "processed": count, "completed": count - is_ending}
+    return {**both, "is_last_batch": progress.is_last_batch}
 
 
 def _epochs(progress: FitProgress) -> dict[str, int]:
@@ -96,10 +127,9 @@ def _epochs(progress: FitProgress) -> dict[str, int]:
     return {"ready": started, "started": started, "processed": processed, "completed": progress.epochs_completed}
 
 
-def _batches(count: int) -> dict[str, Any]:
-    names = ["ready", "started", "processed", "completed"]
-    return {**_pair(names, count, count), "is_last_batch": False}
+def _no_batches() -> dict[str, Any]:
+    return {**_pair(["ready", "started", "processed", "completed"], 0), "is_last_batch": False}
 
 
-def _pair(names: list[str], total: int, current: int) -> dict[str, dict[str, int]]:
-    return {"total": dict.fromkeys(names, total), "current": dict.fromkeys(names, current)}
+def _pair(names: list[str], total: int) -> dict[str, dict[str, int]]:
+    return {"total": dict.fromkeys(names, total), "current": dict.fromkeys(names, 0)}
