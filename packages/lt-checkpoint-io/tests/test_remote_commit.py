@@ -111,10 +111,8 @@ def test_what_another_tool_puts_in_place_of_a_removed_checkpoint_is_not_condemne
         dying_store.changes_left = float("inf")
         checkpoint_io.save_checkpoint(SMALL, path)
         dying_store.changes_left = kills
-        try:
+        with suppress(Killed):
             checkpoint_io.remove_checkpoint(path)
-        except Killed:
-            pass
         dying_store.changes_left = float("inf")
         if not path.exists():
             path.write_bytes(b"legacy format")
@@ -214,7 +212,8 @@ def test_a_checkpoint_that_cannot_be_pickled_leaves_nothing_behind(
         """Can't be pickled."""
 
         def __reduce__(self) -> tuple[Any, ...]:
-            raise RuntimeError("poison")
+            message = "poison"
+            raise RuntimeError(message)
 
     with pytest.raises(RuntimeError, match="poison"):
         checkpoint_io.save_checkpoint({"weight": torch.ones(3_000_000), "poison": Poison()}, path)

@@ -13,7 +13,7 @@ from lt_fabric.local_checkpoint import LocalCheckpointIO
 from lt_fabric.local_environment import LocalEnvironment
 from lt_fabric.runtime import Runtime
 from lt_fabric.single_device import SingleDeviceStrategy
-from lt_interfaces import MisconfigurationException
+from lt_interfaces import MisconfigurationException, plugins
 from lt_interfaces.errors import PossibleUserWarning
 
 
@@ -28,7 +28,8 @@ def test_the_defaults_make_one_cpu_in_full_precision() -> None:
         LocalEnvironment,
         SingleDeviceStrategy,
     ]
-    assert [type(part) for part in (runtime.precision, runtime.checkpoint_io)] == [FullPrecision, LocalCheckpointIO]
+    assert type(runtime.precision) is FullPrecision
+    assert type(runtime.checkpoint_io) is plugins.resolve("checkpoint_ios", runtime.strategy.default_checkpoint_io)
     assert (runtime.num_nodes, runtime.devices) == (1, (torch.device("cpu"),))
 
 

@@ -7,9 +7,11 @@ from lt_fabric.cpu import CPUAccelerator
 from lt_fabric.full_precision import FullPrecision
 from lt_fabric.local_environment import LocalEnvironment
 from lt_fabric.single_device import SingleDeviceStrategy
-from lt_interfaces import Assembly, Capability
+from lt_interfaces import Assembly, Capability, plugins
 from lt_interfaces.portable_state import optimizer_state_to_names
 from lt_interfaces.testing import RegressionDataset, StrategyContract, TinyRegressor
+
+IO_OF_FILES = ("checkpoint_ios", "torch")
 
 
 def connected(device: str = "cpu") -> SingleDeviceStrategy:
@@ -29,6 +31,14 @@ class TestSingleDeviceStrategy(StrategyContract):
 def test_does_everything_but_run_in_several_processes() -> None:
     strategy = SingleDeviceStrategy()
     assert [one for one in Capability if not strategy.supports(one)] == [Capability.SEVERAL_PROCESSES]
+
+
+@pytest.mark.parametrize(("installed", "name"), [(True, "torch"), (False, "local")])
+def test_checkpoints_go_through_the_installed_io_or_the_plain_default(
+    monkeypatch: pytest.MonkeyPatch, installed: bool, name: str
+) -> None:
+    monkeypatch.setattr(plugins, "is_installed", lambda kind, wanted: installed and (kind, wanted) == IO_OF_FILES)
+    assert SingleDeviceStrategy().default_checkpoint_io == name
 
 
 def test_its_own_device_wins_over_those_asked_for() -> None:

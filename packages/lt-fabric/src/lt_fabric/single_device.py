@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from lt_fabric.empty_init import EmptyInit
 from lt_fabric.full_precision import FullPrecision
 from lt_fabric.window import SingleDeviceWindow, UnitWindow
-from lt_interfaces import Accelerator, AccumulationWindow, Assembly, Capability, Launcher, Precision, Strategy
+from lt_interfaces import Accelerator, AccumulationWindow, Assembly, Capability, Launcher, Precision, Strategy, plugins
 from lt_interfaces.clipping import clip_grad_norm, clip_grad_value
 from lt_interfaces.module_state import load_state_dict_clearly
 from lt_interfaces.portable_state import optimizer_state_from_names
@@ -58,7 +58,7 @@ class SingleDeviceStrategy(Strategy):
 
     @property
     def default_checkpoint_io(self) -> str:
-        return "local"
+        return "torch" if plugins.is_installed("checkpoint_ios", "torch") else "local"
 
     # --- who am I ---
 
