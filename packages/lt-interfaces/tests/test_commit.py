@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -179,14 +180,14 @@ def test_missing_permission_surfaces(tmp_path: Path) -> None:
         pytest.fail("the block must not run")
 
 
-def test_permission_error_while_renaming_surfaces_and_cleans_up(
+def test_permission_error_while_renaming_surfaces_under_the_targets_name_and_cleans_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError
+    def refuse(source: Path, _: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", source)
 
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(PermissionError):
+    with pytest.raises(PermissionError, match=r"Permission denied: '.*/model\.ckpt'"):
         commit_text(tmp_path / "model.ckpt", "new")
     assert not list(tmp_path.iterdir())
 
@@ -194,6 +195,12 @@ def test_permission_error_while_renaming_surfaces_and_cleans_up(
 def is_whole_when_cut(target: Path, length: int) -> bool:
     os.truncate(target, length)
     return is_whole(target)
+
+
+def test_errors_of_other_files_keep_their_names(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"source\.bin"), commit_file(tmp_path / "model.ckpt"):
+        (tmp_path / "source.bin").read_bytes()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_torn_torch_file_is_recognised_at_every_length(tmp_path: Path) -> None:

@@ -27,10 +27,25 @@ def save_torch_file(checkpoint: Mapping[str, Any], path: str | PathLike[str]) ->
     """Stream a checkpoint into a file that appears when it's complete and on disk; nothing is copied in memory.
 
     Raises:
-        OSError: when the file can't be written; what was there before is whole.
+        OSError: the file can't be written; it names the path, and what was there before is whole.
     """
-    with commit_file(path) as file:
-        torch.save(checkpoint, file)
+    try:
+        with commit_file(path) as file:
+            torch.save(checkpoint, file)
+    except (OSError, RuntimeError) as error:
+        reason = _system_error(error)
+        if reason is None:
+            raise
+        raise OSError(reason.errno, reason.strerror, str(path)) from reason
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """Return the system's error that names no file, which torch hides behind one of its own when it closes the file."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error if error.filename is None and error.errno is not None else None
+        error = error.__context__
+    return None
 
 
 def load_torch_file(
