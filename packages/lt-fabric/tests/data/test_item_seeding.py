@@ -104,6 +104,15 @@ def test_a_copy_has_epochs_of_its_own_that_reach_its_workers(duplicate: Any) -> 
     assert sorted(item for batch in loader for item in batch) == EXPECTED
 
 
+class CopiesItself(Noise):
+    def __deepcopy__(self, memo: dict[int, Any]) -> "CopiesItself":
+        return CopiesItself(self.length)
+
+
+def test_a_copy_of_a_dataset_that_copies_itself_is_still_seeded() -> None:
+    assert isinstance(copy.deepcopy(SeededItems(CopiesItself(), 7)), SeededItems)
+
+
 # --- what is left alone ---
 
 
