@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -9,9 +10,16 @@ from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
 
 class CutProxy:
-    """Passes connections on to a server until a number of bytes went there; then every connection is cut for good."""
+    """Passes connections on to a server until a number of bytes went there; then every connection is cut for good.
 
-    def __init__(self, target: str, bytes_until_cut: int) -> None:
+    Args:
+        target: the server.
+        bytes_until_cut: how many bytes.
+        instead: what happens then, once, in place of the cut.
+    """
+
+    def __init__(self, target: str, bytes_until_cut: int, instead: Callable[[], None] | None = None) -> None:
+        self._instead = instead
         host, _, port = target.rpartition(":")
         self._target = (host.removeprefix("http://"), int(port))
         self._left = bytes_until_cut
@@ -49,7 +57,10 @@ class CutProxy:
                 if counts:
                     self._left -= len(data)
                     self.passed_on += len(data)
-                    if self.was_cut:
+                    if self.was_cut and self._instead is not None:
+                        self._left = 1 << 40
+                        self._instead()
+                    elif self.was_cut:
                         self.cut()
                         return
                 sink.sendall(data)

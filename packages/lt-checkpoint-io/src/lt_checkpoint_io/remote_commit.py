@@ -45,8 +45,10 @@ def _upload(checkpoint: Mapping[str, Any], target: RemoteObject, temporary: str)
         stream.finish()
     except BaseException:
         _abandon(file)
-        if stream.failure is not None:
+        if isinstance(stream.failure, Exception):
             raise store_failure(target.url, _WRITTEN, stream.failure) from stream.failure
+        if stream.failure is not None:
+            raise stream.failure from None
         raise
     return Content(stream.size, stream.digest.hexdigest())
 
@@ -85,14 +87,14 @@ def _abandon(file: Any) -> None:
 class _Upload(io.RawIOBase):
     """Passes on what torch writes, in small pieces, so that the store's library never holds a whole tensor.
 
-    torch hides what went wrong in a write behind an error of its own: it's kept in ``failure``.
+    torch hides what went wrong in a write, an interruption too, behind an error of its own: it's kept in ``failure``.
     """
 
     def __init__(self, file: Any) -> None:
         self._file = file
         self.size = 0
         self.digest = hashlib.sha256()
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
 
     def writable(self) -> bool:
         return True
@@ -107,14 +109,14 @@ class _Upload(io.RawIOBase):
         """Complete the upload."""
         try:
             self._file.close()
-        except Exception as error:
+        except BaseException as error:
             self.failure = error
             raise
 
     def _pass_on(self, piece: memoryview) -> None:
         try:
             self._file.write(piece)
-        except Exception as error:
+        except BaseException as error:
             self.failure = error
             raise
         self.digest.update(piece)

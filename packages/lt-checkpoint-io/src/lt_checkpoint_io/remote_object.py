@@ -11,6 +11,7 @@ from pickle import UnpicklingError
 from typing import Any, BinaryIO, Final
 
 from lt_checkpoint_io.stores import open_store, store_errors
+from lt_interfaces.commit import is_whole
 
 _CHUNK_BYTES: Final = 1 << 22
 _READ_ONLY: Final = {"http", "https"}
@@ -77,7 +78,7 @@ class RemoteObject:
             return False
         if accepted is None:
             return self._ends_well(size)
-        return fits_any(Content(size), accepted) or fits_any(Content(size), self.accepted() or ())
+        return self._was_committed(Content(size), accepted)
 
     def accepted(self) -> list[Content] | None:
         """Return the contents that its manifest lists; ``None`` without a manifest that can be read."""
@@ -121,9 +122,9 @@ class RemoteObject:
         except FileNotFoundError as error:
             message = f"There's no checkpoint at `{self.url}`."
             raise FileNotFoundError(message) from error
-        if accepted is None or fits_any(found, accepted) or fits_any(found, self.accepted() or ()):
+        if is_whole(local) if accepted is None else self._was_committed(found, accepted):
             return local
-        message = f"`{self.url}` is damaged: its size or its sha256 isn't the one that was committed."
+        message = f"`{self.url}` is damaged: it was never written to its end, or cut off or changed since."
         raise UnpicklingError(message)
 
     def remove(self) -> None:
@@ -141,6 +142,10 @@ class RemoteObject:
     def _manifest_key(self) -> str:
         return self.beside(f".{self.name}.manifest.json")
 
+    def _was_committed(self, found: Content, accepted_before: Iterable[Content]) -> bool:
+        """Say whether the manifest accepts what was found: as it was before the look, or as it is after it."""
+        return _fits_any(found, accepted_before) or _fits_any(found, self.accepted() or ())
+
     def _ends_well(self, size: int) -> bool:
         """Judge an object by its own form, as `lt_interfaces.commit.is_whole` judges a local file."""
         if size == 0:
@@ -155,7 +160,7 @@ class RemoteObject:
             return True
 
 
-def fits_any(found: Content, accepted: Iterable[Content]) -> bool:
+def _fits_any(found: Content, accepted: Iterable[Content]) -> bool:
     """Say whether what was found is one of the contents that are whole."""
     return any(content.fits(found) for content in accepted)
 

@@ -4,7 +4,6 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 from lt_checkpoint_io.remote_commit import commit_remote
@@ -12,7 +11,7 @@ from lt_checkpoint_io.remote_object import RemoteObject
 from lt_checkpoint_io.stores import local_path, open_store, store_errors
 from lt_interfaces import CheckpointIO, CheckpointTraits, StoredCheckpoint
 from lt_interfaces.commit import is_whole, remove_committed, visible_entries
-from lt_interfaces.torch_file import load_torch_file, save_torch_file
+from lt_interfaces.torch_file import load_torch_file, read_torch_file, save_torch_file
 
 
 class TorchCheckpointIO(CheckpointIO):
@@ -60,11 +59,7 @@ class TorchCheckpointIO(CheckpointIO):
             return load_torch_file(local, map_location, weights_only)
         with tempfile.TemporaryDirectory() as folder:
             copy = self._object(path).fetch(Path(folder))
-            try:
-                return load_torch_file(copy, map_location, weights_only)
-            except UnpicklingError as error:
-                message = str(error).replace(str(copy), os.fspath(path))
-                raise UnpicklingError(message) from error
+            return read_torch_file(copy, map_location, weights_only, name=os.fspath(path))
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         local = local_path(path)
