@@ -76,6 +76,26 @@ def test_strictness_reaches_modules(saving: StateSaving) -> None:
     saving.fill({"model": TinyRegressor()}, content, strict=False)
 
 
+def test_values_come_back_as_what_they_were_from_a_file_that_loads_without_pickle(
+    saving: StateSaving, tmp_path: Path
+) -> None:
+    module = nn.Sequential(nn.BatchNorm1d(2))
+    state = {"root": Path("data"), "nested": {Path("a"): (1, [Path("b")])}, "model": module}
+    saving.save(tmp_path / "a.ckpt", state)
+    torch.load(tmp_path / "a.ckpt", weights_only=True)
+    content = saving.open(tmp_path / "a.ckpt", weights_only=None)
+    assert content["model"]._metadata == module.state_dict()._metadata
+    del content["model"], state["model"]
+    assert content == state
+
+
+def test_a_value_that_no_checkpoint_can_hold_is_refused_and_the_file_stays(saving: StateSaving, tmp_path: Path) -> None:
+    saving.save(tmp_path / "a.ckpt", {"epoch": 1})
+    with pytest.raises(TypeError, match=r"`state\['data'\]\['transform'\]` is <function"):
+        saving.save(tmp_path / "a.ckpt", {"epoch": 2, "data": {"transform": lambda: None}})
+    assert saving.open(tmp_path / "a.ckpt", weights_only=None) == {"epoch": 1}
+
+
 def test_a_filter_keeps_some_entries(saving: StateSaving) -> None:
     content = saving.read({"model": TinyRegressor(), "epoch": 1}, {"model": lambda name, _: name.endswith("bias")})
     assert set(content["model"]) == {"hidden.bias", "output.bias"}

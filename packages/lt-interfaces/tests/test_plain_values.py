@@ -1,6 +1,6 @@
 import math
 from argparse import Namespace
-from collections import OrderedDict, namedtuple
+from collections import Counter, OrderedDict, namedtuple
 from enum import Enum, Flag, IntEnum
 from io import BytesIO
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -104,6 +104,7 @@ VALUES = st.recursive(
         st.lists(inner, max_size=3).map(tuple),
         st.dictionaries(KEYS, inner, max_size=3),
         st.dictionaries(KEYS, inner, max_size=3).map(OrderedDict),
+        st.dictionaries(KEYS, st.integers(), max_size=3).map(Counter),
         st.dictionaries(st.text(max_size=4), inner, max_size=3).map(AttributeDict),
         st.dictionaries(st.text(alphabet="abc", min_size=1), inner, max_size=3).map(lambda items: Namespace(**items)),
     ),
@@ -120,6 +121,29 @@ def test_every_accepted_value_survives_a_file_that_loads_without_pickle(value: A
 def test_values_that_torch_loads_stay_readable_by_any_tool() -> None:
     hparams = {"lr": 0.1, "layers": [8, 8], "name": "net", "pair": (1, None), "tags": {"a"}}
     assert to_plain(hparams, "hyper_parameters") == hparams
+
+
+def test_a_module_keeps_the_versions_of_its_parts() -> None:
+    state = torch.nn.BatchNorm1d(2).state_dict()
+    assert through_a_file(state)._metadata == state._metadata == {"": {"version": 2}}
+
+
+def test_states_of_optimizers_and_schedulers_made_with_numpy_survive() -> None:
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))], lr=np.logspace(-3, -1, 3)[1])
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=list(np.arange(1, 4)))
+    for state in (optimizer.state_dict(), scheduler.state_dict()):
+        assert same(state, through_a_file(state))
+
+
+def test_tensors_of_a_class_of_their_own_stay_where_torch_would_load_them() -> None:
+    class Quantized(torch.Tensor):
+        pass
+
+    value = torch.ones(2).as_subclass(Quantized)
+    with pytest.raises(TypeError, match="which a checkpoint can't hold"):
+        to_plain({"weight": value}, "state")
+    with torch.serialization.safe_globals([Quantized]):
+        assert to_plain({"weight": value}, "state")["weight"] is value
 
 
 def test_a_tensor_is_kept_not_copied() -> None:

@@ -1,7 +1,7 @@
 """An entry point from its first line to its last: prologue, the stage itself, epilogue, and what a failure does."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -86,7 +86,7 @@ def check_hyperparameters(job: Job) -> None:
     if any(getattr(callback, "role", None) is Role.CHECKPOINT for callback in job.callbacks):
         for owner in (job.module, job.datamodule):
             hparams = getattr(owner, "hparams", None)
-            if isinstance(hparams, dict):
+            if isinstance(hparams, Mapping):
                 to_plain(dict(hparams), "hyper_parameters")
 
 

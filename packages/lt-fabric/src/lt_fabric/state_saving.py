@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from lt_fabric.optimizer_proxy import unwrap_optimizer
 from lt_fabric.runtime import Runtime
 from lt_fabric.wrappers import unwrap_module
+from lt_interfaces.plain_values import from_plain, to_plain
 
 Filter = Mapping[str, Callable[[str, Any], bool]]
 
@@ -30,11 +31,15 @@ class StateSaving:
         self._modules = modules
 
     def save(self, path: str | PathLike[str], state: Mapping[str, Any], *, keep: Filter | None = None) -> None:
-        """Write what `read` returns; on rank 0, or on every rank where each has its part."""
+        """Write what `read` returns in plain values; on rank 0, or on every rank where each has its part.
+
+        Raises:
+            TypeError: the state isn't a dict, or holds a value that a checkpoint can't hold; nothing was written.
+        """
         if not isinstance(state, dict):
             message = f"`state` must be a dict, not {type(state).__name__}."
             raise TypeError(message)
-        content = self.read(state, keep)
+        content = {key: to_plain(item, f"state[{key!r}]") for key, item in self.read(state, keep).items()}
         if self._strategy.is_global_zero or self._checkpoint_io.traits.sharded:
             self._checkpoint_io.save_checkpoint(content, path)
         self._strategy.barrier("save")
@@ -42,7 +47,8 @@ class StateSaving:
     def open(self, path: str | PathLike[str], *, weights_only: bool | None) -> dict[str, Any]:
         """Return what a file holds, once every rank is here."""
         self._strategy.barrier("load")
-        return self._checkpoint_io.load_checkpoint(path, weights_only=weights_only)
+        content = self._checkpoint_io.load_checkpoint(path, weights_only=weights_only)
+        return {key: from_plain(item) for key, item in content.items()}
 
     def read(self, state: Mapping[str, Any], keep: Filter | None = None) -> dict[str, Any]:
         """Return the state with every object replaced by its own state.

@@ -1,9 +1,10 @@
 """Hyper-parameters and states as plain values, so that a checkpoint loads with ``torch.load(weights_only=True)``.
 
 What torch loads as it is stays as it is: ``None``, ``bool``, ``int``, ``float``, ``complex``, ``str``, ``bytes``,
-``bytearray``, tensors, dtypes, devices, sizes, and the containers ``list``, ``tuple``, ``set``, ``dict`` and
-``OrderedDict`` of those. Such a file reads the same with any other tool. These types are written as a dict whose key
-``"__lt__"`` names the row, and come back as what they were:
+``bytearray``, tensors, dtypes, devices, sizes, and the containers ``list``, ``tuple``, ``set``, ``dict``,
+``OrderedDict`` and ``Counter`` of those. Such a file reads the same with any other tool. Tensors of another class stay
+where that class was registered with `torch.serialization.add_safe_globals`. These types are written as a dict
+whose key ``"__lt__"`` names the row, and come back as what they were:
 
 =================  ==================================================================================
 row                what it holds
@@ -27,7 +28,7 @@ and a namedtuple as a tuple, with a warning.
 
 import argparse
 import sys
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -54,6 +55,8 @@ _PURE_PATHS: Final[Mapping[str, type]] = {
     "PurePosixPath": PurePosixPath,
     "PureWindowsPath": PureWindowsPath,
 }
+_DICTS: Final = (dict, OrderedDict, Counter)
+_DICTS_BY_NAME: Final[Mapping[str, type[dict[Any, Any]]]] = {kind.__name__: kind for kind in _DICTS}
 _TENSOR_KINDS: Final = "biufc"
 _LARGEST_ITEM: Final = {"f": 8, "c": 16}
 
@@ -87,12 +90,12 @@ def from_plain(value: Any) -> Any:
     kind = type(value)
     if kind in (list, tuple, set):
         return kind(from_plain(item) for item in value)
-    if kind not in (dict, OrderedDict):
+    if kind not in _DICTS:
         return value
     row = _ROWS_BY_NAME.get(value.get(ROW_KEY)) if isinstance(value.get(ROW_KEY), str) else None
     if row is not None:
         return row.decode(value)
-    return kind((from_plain(key), from_plain(item)) for key, item in value.items())
+    return _like(value, {from_plain(key): from_plain(item) for key, item in value.items()})
 
 
 def _encode(value: Any, place: Place) -> Any:
@@ -101,14 +104,29 @@ def _encode(value: Any, place: Place) -> Any:
         return value
     if kind in (list, tuple):
         return kind(_encode(item, (*place, index)) for index, item in enumerate(value))
-    if kind in (dict, OrderedDict) and ROW_KEY not in value and all(map(_is_plain_key, value)):
-        return kind((key, _encode(item, (*place, key))) for key, item in value.items())
+    if kind in _DICTS and ROW_KEY not in value and all(map(_is_plain_key, value)):
+        return _like(value, {key: _encode(item, (*place, key)) for key, item in value.items()})
     if kind is set and all(map(_is_plain_key, value)):
         return set(value)
+    if _is_registered_tensor(value):
+        return value
     for row in _ROWS:
         if row.holds(value):
             return {ROW_KEY: row.name, **row.encode(value, place)}
     raise TypeError(_refusal(value, place))
+
+
+def _like(original: dict[Any, Any], items: dict[Any, Any]) -> dict[Any, Any]:
+    """Return the items in the kind of dict that the original is."""
+    if type(original) is dict:
+        return items
+    made = type(original)(items)
+    vars(made).update(vars(original))  # torch keeps the versions of modules as an attribute of their state dict
+    return made
+
+
+def _is_registered_tensor(value: object) -> bool:
+    return isinstance(value, Tensor) and type(value) in torch.serialization.get_safe_globals()
 
 
 def _is_empty_bytes(value: object) -> bool:
@@ -239,12 +257,11 @@ def _encode_elements(value: Any, place: Place) -> dict[str, Any]:
 
 def _encode_items(value: Mapping[Any, Any], place: Place) -> dict[str, Any]:
     items = [[_encode(key, place), _encode(item, (*place, key))] for key, item in value.items()]
-    return {"ordered": isinstance(value, OrderedDict), "items": items}
+    return {"kind": type(value).__name__, "items": items}
 
 
 def _decode_dict(fields: dict[str, Any]) -> dict[Any, Any]:
-    items = from_plain(fields["items"])
-    return OrderedDict(items) if fields["ordered"] else dict(items)
+    return _DICTS_BY_NAME[fields["kind"]](dict(from_plain(fields["items"])))
 
 
 def _encode_attributes(value: Any, place: Place) -> dict[str, Any]:
@@ -296,6 +313,6 @@ _ROWS: Final = (
         lambda fields: argparse.Namespace(**from_plain(fields["value"])),
     ),
     _Row("empty_bytes", _is_empty_bytes, lambda *_: {}, lambda _: b""),
-    _Row("dict", _is_type(dict, OrderedDict), _encode_items, _decode_dict),
+    _Row("dict", _is_type(*_DICTS), _encode_items, _decode_dict),
 )
 _ROWS_BY_NAME: Final = {row.name: row for row in _ROWS}
