@@ -34,14 +34,15 @@ LIGHTNING_LOSES = {
     # the fact that the epoch is over, where `max_steps` is set
     ("max_steps", "kept"),
 }
-LIGHTNING_2_0_LOSES = {
+# Releases up to 2.4, at least, lose more.
+EARLIER_LIGHTNING_LOSES = {
     *LIGHTNING_LOSES,
     ("max_steps", "after_fit"),
     # the fact that schedulers were stepped, when saved after validation
     ("validated_rarely", "kept"),
     ("validated_often", "kept"),
 }
-LOST = dict(zip(NAMES, (LIGHTNING_LOSES, LIGHTNING_2_0_LOSES), strict=True))
+LOST = dict(zip(NAMES, (LIGHTNING_LOSES, EARLIER_LIGHTNING_LOSES), strict=True))
 LATE = ("plateau", "kept")
 """The one case where what a file of Lightning lacks can't be had by validating once more."""
 
