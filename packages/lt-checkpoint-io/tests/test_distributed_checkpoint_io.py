@@ -5,10 +5,10 @@ import subprocess
 import sys
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from sample_checkpoints import assert_equal, trained
 from torch import nn
 
 from lt_checkpoint_io.distributed_checkpoint_io import DistributedCheckpointIO
@@ -22,39 +22,6 @@ class TestContract(CheckpointIOContract):
     @pytest.fixture
     def checkpoint_io(self) -> DistributedCheckpointIO:
         return DistributedCheckpointIO()
-
-
-def trained() -> dict[str, Any]:
-    torch.manual_seed(1)
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
-    optimizer = torch.optim.AdamW(model.parameters())
-    model(torch.randn(5, 3)).sum().backward()
-    optimizer.step()
-    return {
-        "state_dict": model.state_dict(),
-        "optimizer_states": [optimizer.state_dict()],
-        "lr_schedulers": [],
-        "callbacks": {"EarlyStopping": {"best_score": torch.tensor(0.5), "wait": 2}},
-        "lt": {"rng": [torch.get_rng_state(), (3, (1, 2), None)]},
-        "epoch": 2,
-    }
-
-
-def assert_equal(one: Any, other: Any) -> None:
-    assert type(one) is type(other)
-    if isinstance(one, torch.Tensor):
-        assert one.dtype == other.dtype
-        assert torch.equal(one, other)
-    elif isinstance(one, dict):
-        assert list(one) == list(other)
-        for key in one:
-            assert_equal(one[key], other[key])
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other)
-        for left, right in zip(one, other, strict=True):
-            assert_equal(left, right)
-    else:
-        assert one == other
 
 
 def test_a_trained_model_comes_back_as_it_was(tmp_path: Path) -> None:

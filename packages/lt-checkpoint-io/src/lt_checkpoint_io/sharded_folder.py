@@ -37,6 +37,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 
 from lt_checkpoint_io.file_slice import FileSlice
+from lt_checkpoint_io.stored_tensor import is_plain
 from lt_checkpoint_io.tensor_tree import Place, dotted, map_leaves
 from lt_interfaces.commit import is_whole
 from lt_interfaces.torch_file import load_torch_file
@@ -133,9 +134,7 @@ def split(checkpoint: Mapping[str, Any], rank: int) -> SplitCheckpoint:
 
 def _is_storable(leaf: object) -> bool:
     """Say whether torch.distributed.checkpoint can hold it; sparse and quantized tensors go with the rest."""
-    if isinstance(leaf, DTensor | ShardedTensor):
-        return True
-    return type(leaf) in (Tensor, torch.nn.Parameter) and leaf.layout is torch.strided and not leaf.is_quantized  # type: ignore[attr-defined]  # mypy doesn't narrow by `type() in`
+    return isinstance(leaf, DTensor | ShardedTensor) or is_plain(leaf)
 
 
 def _refuse_meta(place: Place, leaf: Any) -> None:
