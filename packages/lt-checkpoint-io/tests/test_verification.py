@@ -43,7 +43,7 @@ def test_a_trained_checkpoint_has_no_problems(tmp_path: Path) -> None:
 def test_every_flipped_bit_is_found(checkpoint: Path) -> None:
     for file in files_of(checkpoint):
         data = bytearray(file.read_bytes())
-        # shards are hashed whole: a sample of their bytes will do, while a zip file and headers have many special places
+        # shards are hashed whole: a sample of their bytes will do; a zip file and headers have many special places
         for position in range(0, len(data), 1 if file == checkpoint or file.name == MANIFEST_NAME else 41):
             bit = 1 << (position % 8)
             data[position] ^= bit

@@ -122,7 +122,7 @@ def diff_checkpoints(
         others=[change for change in changes if change.name.split(".")[0] not in _CONFIGURATION + _COUNTERS],
         only_in_first=[name for name in before if name not in after],
         only_in_second=[name for name in after if name not in before],
-        tensors=_tensor_changes(before, after, values, progress),
+        tensors=_tensor_changes(before, after, values=values, progress=progress),
     )
 
 
@@ -145,7 +145,7 @@ def _shown(value: Any) -> str:
 
 
 def _tensor_changes(
-    before: dict[str, Any], after: dict[str, Any], values: bool, progress: Progress
+    before: dict[str, Any], after: dict[str, Any], *, values: bool, progress: Progress
 ) -> list[TensorChange]:
     pairs = {
         name: (tensor, after[name])

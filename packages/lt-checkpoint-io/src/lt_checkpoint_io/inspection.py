@@ -47,10 +47,8 @@ class CheckpointSummary:
     """Bytes on disk."""
     epoch: int | None
     global_step: int | None
-    lightning_version: str | None
-    """The version of the file format, in Lightning's key."""
     versions: dict[str, str]
-    """The packages that wrote it, where it says so."""
+    """The version of Lightning's file format, and the packages that wrote it, where it says so."""
     entries: list[EntrySummary]
     tensors: list[TensorSummary]
 
@@ -60,7 +58,6 @@ class CheckpointSummary:
             "format": f"{self.format}, {size_text(self.nbytes)}",
             "epoch": self.epoch,
             "global_step": self.global_step,
-            "lightning format": self.lightning_version,
             "versions": ", ".join(f"{name} {version}" for name, version in self.versions.items()) or None,
         }
         shown = self.tensors[:max_tensors]
@@ -106,7 +103,6 @@ def inspect_checkpoint(path: str | PathLike[str]) -> CheckpointSummary:
         nbytes=opened.nbytes,
         epoch=tree.get("epoch"),
         global_step=tree.get("global_step"),
-        lightning_version=tree.get("pytorch-lightning_version"),
         versions=_versions(opened),
         entries=[_entry(str(name), value) for name, value in tree.items()],
         tensors=[
@@ -119,8 +115,10 @@ def inspect_checkpoint(path: str | PathLike[str]) -> CheckpointSummary:
 
 def _versions(opened: OpenedCheckpoint) -> dict[str, str]:
     own = opened.tree.get("lt")
-    versions = own.get("versions") if isinstance(own, dict) else None
-    return {str(name): str(version) for name, version in versions.items()} if isinstance(versions, dict) else {}
+    packages = own.get("versions") if isinstance(own, dict) else None
+    lightning = opened.tree.get("pytorch-lightning_version")
+    versions = ({"lightning format": lightning} if lightning else {}) | (packages if isinstance(packages, dict) else {})
+    return {str(name): str(version) for name, version in versions.items()}
 
 
 def _entry(name: str, value: Any) -> EntrySummary:

@@ -44,7 +44,7 @@ _DTYPES: Final = {code: dtype for dtype, code in _CODES.items()}
 
 
 def write_safetensors(
-    file: BinaryIO, tensors: Mapping[str, StoredTensor], metadata: Mapping[str, str], progress: Progress
+    file: BinaryIO, tensors: Mapping[str, StoredTensor], *, metadata: Mapping[str, str], progress: Progress
 ) -> None:
     """Write tensors one by one; those with the same key once, under their first name.
 

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
 
 from lt_checkpoint_io.opened_checkpoint import open_checkpoint
 from lt_checkpoint_io.safetensors_format import expects_hash, is_safetensors, matches_hash, read_header
@@ -102,12 +101,17 @@ def _folder_problems(folder: Path, progress: Progress) -> Iterator[str]:
     yield from (f"`{name}` is missing" for name in sorted(listed.keys() - present))
     done, total = 0, sum(size for size, _ in listed.values())
     for name in sorted(listed.keys() & present):
-        before = done
-        yield from _file_problems(folder / name, *listed[name], lambda read: progress(before + read, total))  # noqa: B023  # called at once
-        done += listed[name][0]
+        size, sha256 = listed[name]
+        yield from _file_problems(folder / name, size, sha256=sha256, progress=_after(done, total, progress=progress))
+        done += size
 
 
-def _file_problems(file: Path, size: int, sha256: str, progress: Any) -> Iterator[str]:
+def _after(before: int, total: int, *, progress: Progress) -> Callable[[int], None]:
+    """Return what counts the bytes of one file on from those of the files before."""
+    return lambda read: progress(before + read, total)
+
+
+def _file_problems(file: Path, size: int, *, sha256: str, progress: Callable[[int], None]) -> Iterator[str]:
     found = file.stat().st_size
     if found != size:
         yield f"`{file.name}` has {found} bytes, {size} belong there"

@@ -52,14 +52,14 @@ def export_safetensors(
     metadata = _metadata(opened)
     if max_shard_bytes is None:
         with commit_file(target) as file:
-            write_safetensors(file, weights, metadata, progress)
+            write_safetensors(file, weights, metadata=metadata, progress=progress)
         return Path(target)
     shards = list(_cut(weights, max_shard_bytes))
     names = [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
     with commit_folder(target) as folder:
         for name, shard in zip(names, shards, strict=True):
             with (folder / name).open("wb") as file:
-                write_safetensors(file, shard, metadata, progress)
+                write_safetensors(file, shard, metadata=metadata, progress=progress)
         places = {weight: name for name, shard in zip(names, shards, strict=True) for weight in shard}
         size = sum({tensor.key: tensor.nbytes for tensor in weights.values()}.values())
         index = {"metadata": {"total_size": size}, "weight_map": places}

@@ -53,12 +53,14 @@ def _record_problems(file: BinaryIO, directory: _Directory, progress: Progress) 
         yield "it doesn't begin with a record, or its directory is damaged"
         return
     for position, record in enumerate(directory.records):
-        problem = _problem_of(file, record, directory.end_of(position), lambda done: progress(done, directory.start))
+        problem = _problem_of(
+            file, record, end=directory.end_of(position), progress=lambda done: progress(done, directory.start)
+        )
         if problem:
             yield f"record `{record.filename}`: {problem}"
 
 
-def _problem_of(file: BinaryIO, record: ZipInfo, end: int, progress: Callable[[int], None]) -> str | None:
+def _problem_of(file: BinaryIO, record: ZipInfo, *, end: int, progress: Callable[[int], None]) -> str | None:
     file.seek(record.header_offset)
     header = _LOCAL.unpack(file.read(_LOCAL.size))
     name, extra = file.read(header[9]), file.read(header[10])
