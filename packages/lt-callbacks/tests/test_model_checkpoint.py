@@ -343,8 +343,16 @@ def test_loggers_hear_of_each_save(new_run: NewRun, journal: Any, tmp_path: Path
 def test_it_warns_of_a_folder_with_files(new_run: NewRun, tmp_path: Path) -> None:
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "somebody's").touch()
-    with pytest.warns(UserWarning, match="isn't empty"):
+    with pytest.warns(UserWarning, match=r"isn't empty: a name that's taken gets a version"):
         new_run(ModelCheckpoint(tmp_path / "c")).begin()
+    with pytest.warns(UserWarning, match=r"isn't empty: a name that's taken is overwritten"):
+        new_run(ModelCheckpoint(tmp_path / "c", enable_version_counter=False)).begin()
+
+
+def test_what_a_kill_left_behind_is_no_file_to_warn_of(new_run: NewRun, tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / ".last.ckpt.0123.tmp").touch()
+    new_run(ModelCheckpoint(tmp_path / "c")).begin()
 
 
 def test_a_moved_folder_keeps_its_books(new_run: NewRun, tmp_path: Path) -> None:

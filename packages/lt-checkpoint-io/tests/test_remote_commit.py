@@ -242,6 +242,26 @@ def test_an_object_that_somebody_cut_off_is_not_whole(checkpoint_io: TorchCheckp
         checkpoint_io.load_checkpoint(path)
 
 
+def test_what_was_replaced_is_no_longer_accepted(checkpoint_io: TorchCheckpointIO, path: StorePath) -> None:
+    checkpoint_io.save_checkpoint(SMALL, path)
+    replaced = path.read_bytes()
+    checkpoint_io.save_checkpoint(LARGE, path)
+    path.write_bytes(replaced)
+    assert not checkpoint_io.is_whole(path)
+
+
+def test_what_another_process_did_since_is_seen(
+    checkpoint_io: TorchCheckpointIO, path: StorePath, s3_options_of_server: dict[str, Any]
+) -> None:
+    checkpoint_io.save_checkpoint(SMALL, path)
+    other_process = TorchCheckpointIO({**s3_options_of_server, "skip_instance_cache": True})
+    assert len(checkpoint_io.stored(path.parent)) == 1
+    other_process.save_checkpoint(SMALL, path.with_name("more.ckpt"))
+    other_process.save_checkpoint(LARGE, path)
+    assert checkpoint_io.is_whole(path)
+    assert len(checkpoint_io.stored(path.parent)) == 2
+
+
 def test_a_flipped_bit_is_found_when_it_is_loaded(checkpoint_io: TorchCheckpointIO, path: StorePath) -> None:
     checkpoint_io.save_checkpoint(SMALL, path)
     content = bytearray(path.read_bytes())

@@ -17,7 +17,7 @@ from lt_callbacks.kept_checkpoints import KeptCheckpoints
 from lt_callbacks.run import Run
 from lt_callbacks.saving_triggers import SavingTriggers
 from lt_callbacks.top_k import KEEP_ALL, TopK, check_mode
-from lt_interfaces.commit import commit_text
+from lt_interfaces.commit import commit_text, visible_entries
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.states import TrainerFn
@@ -256,7 +256,7 @@ class ModelCheckpoint(Checkpoint):
             message = f"`save_last='link'` needs a local `dirpath`, not {self.dirpath!r}; use `save_last=True`."
             raise ValueError(message)
         if self.save_top_k != 0 and not self.best_model_path:
-            _warn_of_other_runs(self._keeper.folder, trainer)
+            _warn_of_other_runs(self._keeper.folder, trainer, self._keeper.rules.enable_version_counter)
 
     def teardown(self, trainer: Run, pl_module: Any, stage: str) -> None:
         self._has_remote = None
@@ -363,7 +363,9 @@ def _check_save_last(save_last: object) -> None:
         raise MisconfigurationException(message)
 
 
-def _warn_of_other_runs(folder: str, trainer: Run) -> None:
-    """Warn of files in the folder; a run that goes on from one of them knows."""
-    if trainer.ckpt_path is None and os.path.isdir(folder) and os.listdir(folder):
-        rank_zero_warn(f"The folder of checkpoints {folder!r} isn't empty: a name that's taken gets a version (`-v1`).")
+def _warn_of_other_runs(folder: str, trainer: Run, enable_version_counter: bool) -> None:
+    """Warn of files in a local folder; a run that goes on from one of them knows."""
+    if trainer.ckpt_path is not None or is_remote(folder) or not visible_entries(folder):
+        return
+    then = "gets a version (`-v1`)" if enable_version_counter else "is overwritten"
+    rank_zero_warn(f"The folder of checkpoints {folder!r} isn't empty: a name that's taken {then}.")
