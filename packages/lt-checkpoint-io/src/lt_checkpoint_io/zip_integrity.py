@@ -111,8 +111,10 @@ def _is_padding(extra: bytes, record: ZipInfo) -> bool:
         tag, length = extra[:2], int.from_bytes(extra[2:4], "little")
         content, extra = extra[4 : 4 + length], extra[4 + length :]
         sizes = struct.pack("<2Q", record.file_size, record.compress_size)
+        place = struct.pack("<Q", record.header_offset)
         if len(content) != length or not (
-            (tag == b"FB" and not content.strip(b"Z")) or (tag == b"\1\0" and content in (sizes, bytes(16)))
+            (tag == b"FB" and not content.strip(b"Z"))
+            or (tag == b"\1\0" and content in (sizes, place, sizes[:8] + bytes(8)))
         ):
             return False
     return True
