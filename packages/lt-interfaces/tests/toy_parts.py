@@ -404,6 +404,12 @@ class ToyWindow(AccumulationWindow):
         self._total = self._total + share
         return loss * share
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"held": self.held, "total": self._total, "is_weighted": self._is_weighted}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.held, self._total, self._is_weighted = state["held"], state["total"], state["is_weighted"]
+
     def close(self) -> None:
         for parameter in self._parameters() if self.held else ():
             if parameter.grad is not None:

@@ -17,7 +17,7 @@ def estimated_stepping_batches(run: FitRun) -> int | float:
     if limits.max_epochs == -1:
         return max_steps
     if not run.data.loaders.is_loaded:
-        run.data.loaders.load(run.job.runtime.strategy, run.progress.epochs_completed)
+        run.data.load(run.job.runtime.strategy, run.progress.epochs_completed)
     batches = run.data.num_batches
     if batches == inf:
         return max_steps

@@ -35,9 +35,9 @@ def fit_in_process(run: FitRun) -> None:
     _set_up_training(run, converted)
     job.hooks.notify("on_fit_start")
     log_hyperparameters(job)
+    job.module.zero_grad()
     if checkpoint is not None:
         restore_training(run, checkpoint)
-    job.module.zero_grad()
     if _has_something_to_train(run):
         with torch.autograd.set_detect_anomaly(job.specs.optimization.detect_anomaly):
             _load_data(run)
@@ -96,6 +96,7 @@ def _set_up_training(run: FitRun, converted: nn.Module) -> None:
     _, optimizers = strategy.setup(converted, make_optimizers)
     accumulation = run.optimization.accumulation
     run.optimization = Optimization(strategy, optimizers=optimizers, schedulers=schedulers, accumulation=accumulation)
+    run.optimization.keeps_gradients = not module.automatic_optimization or overrides(module, "optimizer_zero_grad")
     use_optimizers(run, optimizers)
 
 
@@ -157,7 +158,7 @@ def _load_data(run: FitRun) -> None:
         sanity_check(run)
     job.state.stage = RunningStage.TRAINING
     if run.data.loaders.is_stale(epoch):  # unless `estimated_stepping_batches` was asked for
-        run.data.loaders.load(strategy, epoch)
+        run.data.load(strategy, epoch)
     if run.data.num_batches == 0:
         rank_zero_warn(f"{run.data.loaders.source.label} gave an empty loader: there's no batch to train on.")
         return

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -36,6 +35,7 @@ from lt_core.loops.training import logging_is_due
 from lt_core.new_runs import new_evaluation_run, new_fit_run
 from lt_core.run.fit_run import EvaluationRun, FitRun
 from lt_core.run.job import Job, RunLimits
+from lt_core.run.requests import SaveRequest
 from lt_core.run.signals import Signals
 from lt_core.settings import Setting, StageFlag
 from lt_core.specs import TrainerSpecs, refuse_role_conflicts, trainer_specs
@@ -288,7 +288,7 @@ class Trainer:
         if self._job is None:
             message = "`save_checkpoint` needs a module: call `fit`, `validate`, `test` or `predict` first."
             raise AttributeError(message)
-        save(self._job, self._fit_run, path=filepath, weights_only=bool(weights_only), storage_options=storage_options)
+        save(self._job, self._fit_run, SaveRequest(filepath, bool(weights_only), storage_options))
 
     # --- what callbacks may ask for (RunControl) ---
 
@@ -300,7 +300,7 @@ class Trainer:
     def request_save(self, path: AnyPath) -> None:
         """Ask for a checkpoint at the next step boundary; safe in signal handlers and threads."""
         if self._fit_run is not None:
-            self._fit_run.requests.request_save(Path(path))
+            self._fit_run.requests.request_save(SaveRequest(path))
 
     def remove_checkpoint(self, filepath: AnyPath) -> None:
         """Remove a checkpoint, on rank 0, after pending saves."""

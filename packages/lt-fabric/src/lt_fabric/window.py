@@ -1,6 +1,7 @@
 """The accumulation window of one device: gradients of several micro-batches become that of the whole batch."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,6 +56,20 @@ class SingleDeviceWindow(AccumulationWindow):
         elif self.held != self._planned:
             self._rescale(self._planned / self.held)
 
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "held": self.held,
+            "planned": self._planned,
+            "reference": _detached(self._reference),
+            "weight": _detached(self._weight),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.held = state["held"]
+        self._planned = state["planned"]
+        self._reference = state["reference"]
+        self._weight = state["weight"]
+
     def _add_weighted(self, loss: Tensor, weight: Number) -> Tensor:
         if isinstance(weight, Tensor):
             weight = weight.detach()
@@ -94,8 +109,18 @@ class UnitWindow(AccumulationWindow):
         self.held += 1
         return loss
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"held": self.held}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.held = state["held"]
+
     def close(self) -> None:
         """Do nothing: there's nothing to rescale."""
+
+
+def _detached(number: Number | None) -> Number | None:
+    return number.detach() if isinstance(number, Tensor) else number
 
 
 def _positive(weight: Number) -> Number:

@@ -1,6 +1,8 @@
 """The contract of an accumulation window: the gradients of several micro-batches on their way to one step."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -28,6 +30,17 @@ class AccumulationWindow(ABC):
             loss: the mean loss of the micro-batch, shape ``()``.
             weight: tokens or samples that the mean was taken over; all micro-batches of a window give one, or none.
         """
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to go on within this window; the gradients so far are saved beside it.
+
+        Asked only where the strategy supports `Capability.SAVING_IN_WINDOW`.
+        """
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` returned; called on a window that was just opened."""
 
     @abstractmethod
     def close(self) -> None:

@@ -91,6 +91,8 @@ class EvaluationProgress:
     batches_in_run: int = 0
     """Batches of the current run, over all loaders."""
     is_last_batch: bool = False
+    is_running: bool = False
+    """Whether a run has begun and its results aren't out yet; over when its last hook, ``on_<stage>_end``, begins."""
 
     def count_batch(self) -> None:
         """Count one batch as done."""

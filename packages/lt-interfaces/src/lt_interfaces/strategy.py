@@ -28,6 +28,7 @@ class Capability(StrEnum):
     CLIP_BY_VALUE = "clipping by value"
     CHANGING_ACCUMULATION = "changing the accumulation during a run"
     SEVERAL_PROCESSES = "several processes"
+    SAVING_IN_WINDOW = "saving within an accumulation window"
 
 
 @dataclass(frozen=True)

@@ -92,9 +92,10 @@ def _own_state(job: Job, run: FitRun | None) -> dict[str, Any]:
     if run is not None:
         state |= {
             "progress": run.progress.state_dict(),
-            "data": run.data.state_dict(),
+            "data": to_plain(run.data.state_dict(run.progress.batches_in_epoch), f"{OWN_KEY}.data"),
+            "window": run.optimization.window_state(job.model),
             "results": run.results.state_dict(),
             "callback_metrics": {name: value.detach() for name, value in job.board.callback.items()},
-            "validation_batches": list(run.validation.run.logged_batches),
+            "validation": run.validation.state_dict(),
         }
     return state

@@ -64,10 +64,13 @@ def restore_training(run: FitRun, checkpoint: Mapping[str, Any]) -> None:
     run.optimization.load_scheduler_states(checkpoint["lr_schedulers"])
     own = checkpoint.get(OWN_KEY)
     if own is not None:
-        run.data.load_state_dict(own["data"], own["rng"][0])
+        run.data.load_state_dict(from_plain(own["data"]), own["rng"][0])
+        run.optimization.load_window_state(job.model, own["window"])
         run.results.load_state_dict(own["results"])
         job.board.callback.update(own["callback_metrics"])
-        run.validation.run.logged_batches[:] = own["validation_batches"]
+        run.validation.load_state_dict(own["validation"])
+    else:
+        run.data.load_state_dict({"position": None}, None)  # the batches that were trained on are skipped all the same
 
 
 def _restore_optimizers(run: FitRun, checkpoint: Mapping[str, Any]) -> None:

@@ -37,12 +37,14 @@ def evaluate(run: EvaluationRun, stage: RunningStage, *, x_axis: int, epoch: int
     """
     job, name = run.job, hook_name(stage)
     with entered_stage(job, stage, run.results), evaluation_mode(job, name):
+        run.progress.is_running = True
         job.hooks.notify(f"on_{name}_start")
         job.hooks.notify(f"on_{name}_epoch_start")
         _evaluate_batches(run, name)
         run.results.epoch_ended = True
         job.hooks.notify(f"on_{name}_epoch_end")
         outputs = _publish_epoch(run, stage, x_axis=x_axis, epoch=epoch)
+        run.progress.is_running = False
         job.hooks.notify(f"on_{name}_end")
     return outputs
 
@@ -51,6 +53,7 @@ def validate_while_fitting(run: FitRun) -> None:
     """Validate in the middle of fitting, and leave everything else as it was."""
     job, validation = run.job, run.validation.run
     run.progress.validated_at = run.progress.batches
+    run.validation.begin()
     if validation.loaders.is_stale(run.progress.epochs_completed):
         validation.loaders.load(job.runtime.strategy, run.progress.epochs_completed)
     validation.loaders.set_epoch(run.progress.epochs_processed)
@@ -67,7 +70,7 @@ def validate_while_fitting(run: FitRun) -> None:
 def sanity_check(run: FitRun) -> None:
     """Try a few validation batches before training, so that a mistake there shows at once; leaves no trace."""
     job, validation = run.job, run.validation.run
-    resumed = dict(job.board.callback)
+    resumed, logged_batches = dict(job.board.callback), list(validation.logged_batches)
     steps = job.specs.evaluation.num_sanity_val_steps
     with isolate_rng(), torch.no_grad():
         job.state.stage = RunningStage.SANITY_CHECKING
@@ -78,6 +81,7 @@ def sanity_check(run: FitRun) -> None:
             evaluate(validation, RunningStage.SANITY_CHECKING, x_axis=0, epoch=0)
         job.hooks.notify("on_sanity_check_end")
     new_evaluation(validation)
+    validation.logged_batches[:] = logged_batches
     job.board.clear()
     job.board.callback.update(resumed)
     job.state.stage = None

@@ -37,9 +37,10 @@ def train_epoch(run: FitRun, transfer: Transfer) -> None:
     """Train on the batches of an epoch that are left."""
     _start_epoch(run)
     progress, requests, has_limit = run.progress, run.requests, run.job.limits.max_steps != -1
+    is_exhausted = False
     if progress.is_batch_open:
         finish_batch(run, progress.batches_in_epoch - 1)  # resumed from within its hooks
-    for batch, batch_idx, _, is_last in run.data.remaining_steps(progress.batches_in_epoch):
+    for batch, batch_idx, _, is_last in run.data.remaining_steps():
         progress.is_last_batch, progress.is_in_batch = is_last, True
         if train_batch(run, batch, batch_idx=batch_idx, transfer=transfer) == SKIP_EPOCH:
             break
@@ -48,6 +49,9 @@ def train_epoch(run: FitRun, transfer: Transfer) -> None:
             break
         if has_limit and has_reached_max_steps(run):
             break
+    else:
+        is_exhausted = True
+    run.data.end_epoch(is_exhausted=is_exhausted)
     _end_epoch(run)
 
 
@@ -133,9 +137,9 @@ def _start_epoch(run: FitRun) -> None:
     """Ask for new loaders where they're due and tell everybody, unless a resume goes on within the epoch."""
     progress, loaders = run.progress, run.data.loaders
     if loaders.is_stale(progress.epochs_completed):
-        loaders.load(run.job.runtime.strategy, progress.epochs_completed)
+        run.data.load(run.job.runtime.strategy, progress.epochs_completed)
     loaders.set_epoch(progress.epochs_processed)
-    run.data.rewind_rng(progress.batches_in_epoch)
+    run.data.resume(progress.batches_in_epoch)
     if progress.batches_in_epoch == 0:
         progress.start_epoch()
         run.job.hooks.notify("on_train_epoch_start")
@@ -154,7 +158,7 @@ def _validation_is_due(run: FitRun, batch_idx: int) -> bool:
     """Ask the schedule, with what it needs to know of this moment."""
     progress, schedule = run.progress, run.validation.schedule
     if progress.validated_at == progress.batches:
-        return False  # resumed from within that validation's hooks
+        return run.validation.is_interrupted  # resumed from within that validation, or from the hooks at its end
     elapsed = monotonic() - run.validation.ended_at if schedule.interval_seconds is not None else 0.0
     return schedule.is_due(
         progress.epochs_completed,
@@ -179,18 +183,21 @@ def _honour(run: FitRun) -> bool:
 
     Raises:
         SIGTERMException: when the process was told to end.
+        OSError: what went wrong with an asynchronous save.
     """
-    _write_requested(run)
+    run.job.runtime.checkpoint_io.poll()
+    if run.may_save:
+        _write_requested(run)
     if run.job.signals.received_sigterm and run.optimization.window is None:
         raise SIGTERMException
     return run.requests.stop and run.optimization.window is None and may_stop(run)
 
 
 def _write_requested(run: FitRun) -> None:
-    path = run.requests.take_save()
-    while path is not None:
-        run.job.save(path)
-        path = run.requests.take_save()
+    wanted = run.requests.take_save()
+    while wanted is not None:
+        run.job.save(wanted.path, wanted.weights_only, wanted.storage_options)
+        wanted = run.requests.take_save()
 
 
 def _end_epoch(run: FitRun) -> None:

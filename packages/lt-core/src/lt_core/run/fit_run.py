@@ -1,6 +1,6 @@
 """FitRun: all that changes while fitting and must survive a resume."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,8 @@ from lt_core.run.optimization import Optimization
 from lt_core.run.requests import Requests
 from lt_core.specs.validation_schedule import ValidationSchedule
 from lt_interfaces.progress import EvaluationProgress, FitProgress
+from lt_interfaces.rng import capture_rng_state, restore_rng_state
+from lt_interfaces.strategy import Capability
 
 
 class BatchStep(Protocol):
@@ -45,6 +47,29 @@ class FitValidation:
     """Whether there's a validation step, data for it, and a limit above zero."""
     ended_at: float = 0.0
     """Clock reading (`time.monotonic`) when an evaluation last ended, or training data was set up."""
+    is_interrupted: bool = False
+    """Whether the checkpoint that this run goes on from was saved in the middle of a validation."""
+    _began_with: dict[str, Any] | None = None
+    """The random state and the x-axes with which the last validation began."""
+
+    def begin(self) -> None:
+        """Note what a validation begins with; one that a checkpoint interrupted begins with the same again."""
+        if self.is_interrupted and self._began_with is not None:
+            restore_rng_state(self._began_with["rng"])
+            self.is_interrupted = False
+        self._began_with = {"rng": capture_rng_state(), "logged_batches": list(self.run.logged_batches)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the x-axes and, within a validation, what it began with."""
+        if self.run.progress.is_running and self._began_with is not None:
+            return {"interrupted": self._began_with}
+        return {"interrupted": None, "logged_batches": list(self.run.logged_batches)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` returned."""
+        self._began_with = state["interrupted"]
+        self.is_interrupted = self._began_with is not None
+        self.run.logged_batches[:] = (self._began_with or state)["logged_batches"]
 
 
 @dataclass
@@ -59,6 +84,12 @@ class FitRun:
     results: Results
     requests: Requests
     train_on: BatchStep
+
+    @property
+    def may_save(self) -> bool:
+        """Whether a checkpoint taken now can be resumed from: always, but for some strategies within a window."""
+        within = self.optimization.window is not None
+        return not within or self.job.runtime.strategy.supports(Capability.SAVING_IN_WINDOW)
 
 
 Transfer = Callable[[Any, int], Any]

@@ -13,9 +13,9 @@ ARGUMENT = "dataloader_iter"
 class LoaderIterator:
     """What a step gets instead of a batch: ``next`` gives ``(batch, batch_idx, dataloader_idx)``, not yet moved."""
 
-    def __init__(self, steps: Iterator[MarkedStep]) -> None:
-        self.taken = 0
-        """Batches that steps took so far."""
+    def __init__(self, steps: Iterator[MarkedStep], taken: int = 0) -> None:
+        self.taken = taken
+        """Batches of the epoch that steps took so far."""
         self._steps = steps
         self._ahead: MarkedStep | None = next(steps, None)
 
@@ -46,13 +46,17 @@ def takes_iterator(step: Any) -> bool:
     return callable(step) and ARGUMENT in signature(step).parameters
 
 
-def handed_over(steps: Iterator[MarkedStep]) -> Iterator[MarkedStep]:
+def handed_over(steps: Iterator[MarkedStep], taken: int = 0) -> Iterator[MarkedStep]:
     """Yield the iterator itself for each step, until its batches are used up.
+
+    Args:
+        steps: the batches.
+        taken: how many of the epoch came before these.
 
     Raises:
         MisconfigurationException: when a step took no batch, so that it would go on forever.
     """
-    iterator = LoaderIterator(steps)
+    iterator = LoaderIterator(steps, taken)
     while iterator.has_next:
         taken = iterator.taken
         yield iterator, taken, 0, iterator.is_at_last

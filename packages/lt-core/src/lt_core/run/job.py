@@ -49,7 +49,7 @@ class Job:
     ckpt_path: str | PathLike[str] | None
     weights_only: bool | None
     signals: Signals
-    save: Callable[[str | PathLike[str]], None]
+    save: Callable[[str | PathLike[str], bool | None, Any], None]
     """Writes a checkpoint of the run; the loop calls it for requests."""
 
     @property

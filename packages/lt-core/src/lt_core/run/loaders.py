@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import count, islice, repeat
+from itertools import islice
 from math import inf
 from typing import Any
 
@@ -15,22 +15,21 @@ from lt_fabric.data import (
     CombinedLoader,
     DataPosition,
     batches,
-    item_seed,
     num_batches,
     require_iterable,
     set_epoch,
-    skip_batches,
     warn_if_few_workers,
     warn_if_length_is_guessed,
     warn_if_shuffled,
     with_distributed_sampler,
-    with_seeded_items,
     without_shuffle,
 )
+from lt_fabric.data.combined_loader import Step
 from lt_fabric.data.fetching import MarkedStep
+from lt_fabric.data.item_seeding import item_seed, with_seeded_items
 from lt_fabric.data.workers import seed_workers
 from lt_interfaces.errors import MisconfigurationException
-from lt_interfaces.rng import capture_rng_state, restore_rng_state
+from lt_interfaces.rng import restore_rng_state
 from lt_interfaces.strategy import Strategy
 
 
@@ -73,10 +72,10 @@ class LoaderRules:
     overfit: bool
     use_distributed_sampler: bool
     reload_every_n_epochs: int
+    seed_items: bool | int
+    """Whether each item's randomness is its own, or the seed for that."""
     hands_over: bool
     """Whether the step takes batches itself: it gets the iterator in a batch's place."""
-    seed_items: bool | int = False
-    """Whether each item is seeded, with the run's seed or this one."""
 
 
 @dataclass
@@ -143,9 +142,9 @@ class StageLoaders:
             loader = with_distributed_sampler(
                 loader, num_replicas=shares["num_replicas"], rank=shares["rank"], seed=seed, each_once=not training
             )
+        seed_workers(loader, strategy.global_rank)
         if self.rules.seed_items is not False:
             loader = with_seeded_items(loader, item_seed(self.rules.seed_items))
-        seed_workers(loader, strategy.global_rank)
         return strategy.setup_dataloader(loader)
 
     def _count(self, combined: CombinedLoader) -> list[int | float]:
@@ -173,29 +172,41 @@ class StageLoaders:
         for loader in self.combined.flattened if self.combined is not None else ():
             set_epoch(loader, epoch)
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether an epoch ends before the loaders do."""
+        assert self.combined is not None  # `load` comes first
+        return self.total < self.combined.num_batches
+
     def steps(self) -> Iterator[MarkedStep]:
         """Start the loaders and return their batches, each marked whether it's the last."""
         assert self.combined is not None  # `load` comes first
         # iter() here starts worker processes now, and not when the first batch is asked for.
-        started: Iterator[Any] = iter(self.combined)
-        if self.total < self.combined.num_batches < inf:
-            started = islice(started, int(self.total))  # a limit that cuts something off reads no batch beyond it
-        return self._given(batches(started, self.total, look_ahead=not self.combined.is_sized))
+        return self.marked(iter(self.combined))
 
-    def steps_after(self, done: int) -> Iterator[MarkedStep]:
-        """Start the loaders after their first batches; a single map-style loader reads none of those."""
-        assert self.combined is not None  # `load` comes first
-        loaders = self.combined.flattened
-        rest: Iterator[Any]
-        if len(loaders) == 1 and self.combined.iterables is loaders[0]:
-            rest = zip(skip_batches(loaders[0], done), count(done), repeat(0), strict=False)
-        else:
-            rest = islice(iter(self.combined), done, None)
-        return self._given(batches(rest, self.total - done, look_ahead=not self.combined.is_sized))
+    def marked(self, steps: Iterator[Step], *, row: int = 0) -> Iterator[MarkedStep]:
+        """Return the batches of a pass, each marked whether it's the last, in the way that the step takes them.
 
-    def _given(self, steps: Iterator[MarkedStep]) -> Iterator[MarkedStep]:
+        Args:
+            steps: what's left of the pass.
+            row: how many batches came before.
+        """
+        left = self.total - row
+        if left < 1:
+            return iter(()) if self.is_limited else _ending(steps)
+        if self.is_limited and self.is_sized:
+            steps = islice(steps, int(left))  # a limit that cuts something off reads no batch beyond it
+        return self.given(batches(steps, left, look_ahead=not self.is_sized), row)
+
+    def given(self, steps: Iterator[MarkedStep], row: int = 0) -> Iterator[MarkedStep]:
         """Return the batches in the way that the step takes them."""
-        return handed_over(steps) if self.rules.hands_over else steps
+        return handed_over(steps, row) if self.rules.hands_over else steps
+
+
+def _ending(steps: Iterator[Any]) -> Iterator[Any]:
+    """Give nothing, and let the loaders come to their end, where some do their end-of-epoch work."""
+    next(steps, None)
+    yield from ()
 
 
 class TrainData:
@@ -203,10 +214,9 @@ class TrainData:
 
     def __init__(self, loaders: StageLoaders) -> None:
         self.loaders = loaders
-        self.position = DataPosition()
+        self._position: DataPosition | None = None
         self._steps: Iterator[MarkedStep] | None = None
-        self._epoch_rng: dict[str, Any] | None = None
-        self._resumed_rng: dict[str, Any] | None = None
+        self._resumed: _Resumed | None = None
 
     @property
     def num_batches(self) -> int | float:
@@ -216,47 +226,75 @@ class TrainData:
     @property
     def is_resumed(self) -> bool:
         """Whether the coming epoch begins where a checkpoint stood."""
-        return self._resumed_rng is not None
+        return self._resumed is not None
+
+    def load(self, strategy: Strategy, epoch: int) -> None:
+        """Ask for the loaders anew; they stand before their first batch."""
+        self.loaders.load(strategy, epoch)
+        self._position = None
+
+    @property
+    def position(self) -> DataPosition:
+        """Where the loaders stand."""
+        if self._position is None:
+            assert self.loaders.combined is not None  # `load` comes first
+            self._position = DataPosition(self.loaders.combined, is_limited=self.loaders.is_limited)
+        return self._position
 
     def start(self) -> None:
-        """Start the loaders, workers included, for the coming epoch."""
-        self._epoch_rng = capture_rng_state()
-        self._steps = self.loaders.steps()
+        """Start the loaders, workers included, for the coming epoch or what's left of it."""
+        loaders, position, row = self.loaders, self.position, self.position.row
+        looks_ahead = position.batches_ahead
+        steps = position.steps(looks_ahead + loaders.rules.hands_over, self.num_batches - row)
+        self._steps = loaders.given(batches(steps), row) if looks_ahead else loaders.marked(steps, row=row)
 
-    def rewind_rng(self, done: int) -> None:
-        """Give the random generators the state in which the coming epoch's order is drawn, if that was saved.
+    def resume(self, batches_in_epoch: int) -> None:
+        """Go to where the checkpoint stood, if this run goes on from one and isn't there yet.
 
         Args:
-            done: batches of the epoch that were trained on before the checkpoint.
+            batches_in_epoch: what was trained on in the epoch, for files that hold no position.
         """
-        if self._resumed_rng is not None:
-            is_within = 0 < done < self.num_batches
-            restore_rng_state(self._epoch_rng if is_within and self._epoch_rng is not None else self._resumed_rng)
-            self._resumed_rng = None
+        resumed, self._resumed = self._resumed, None
+        if resumed is None:
+            return
+        if resumed.position is not None:
+            self.position.load_state_dict(resumed.position)
+        elif batches_in_epoch:
+            self.position.skip(batches_in_epoch)
+        if resumed.rng is not None:
+            restore_rng_state(resumed.rng)
+        if self.position.is_resumed:
+            self.start()
 
-    def remaining_steps(self, done: int) -> Iterator[MarkedStep]:
-        """Return the batches of the epoch after the first ``done``; started now unless `start` was called before."""
+    def remaining_steps(self) -> Iterator[MarkedStep]:
+        """Return the batches of the epoch that are left; the loaders are started now unless `start` was called."""
+        if self._steps is None:
+            self.start()
         steps, self._steps = self._steps, None
-        if steps is not None:
-            return steps
-        if done >= self.num_batches:
-            return iter(())  # starting the loaders would draw from the random generators
-        if done:
-            return self.loaders.steps_after(done)
-        self._epoch_rng = capture_rng_state()
-        return self.loaders.steps()
+        assert steps is not None  # made by `start`
+        return steps
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the position in the data and the random state in which the epoch's order was drawn."""
-        if self.loaders.combined is not None:
-            self.position.capture(self.loaders.combined)
-        return {"position": self.position.state_dict(), "epoch_rng": self._epoch_rng}
+    def end_epoch(self, *, is_exhausted: bool) -> None:
+        """Say that the epoch is over; ``is_exhausted``: its steps were iterated to their end."""
+        self.position.end_epoch(is_exhausted=is_exhausted)
 
-    def load_state_dict(self, state: Mapping[str, Any], rng: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned, and the random state at the time of saving."""
-        self.position.load_state_dict(dict(state["position"]))
-        self._epoch_rng = state["epoch_rng"]
-        self._resumed_rng = rng
+    def state_dict(self, batches_in_epoch: int) -> dict[str, Any]:
+        """Return where the loaders stand after so many batches of the epoch were trained on."""
+        if self._resumed is not None:
+            return {"position": self._resumed.position}
+        return {"position": self.position.state_dict(batches_in_epoch) if self.loaders.is_loaded else None}
+
+    def load_state_dict(self, state: Mapping[str, Any], rng: dict[str, Any] | None) -> None:
+        """Take back what `state_dict` returned, and the random state at the time of saving, if that was saved."""
+        self._resumed = _Resumed(state["position"], rng)
+
+
+@dataclass(frozen=True)
+class _Resumed:
+    """What a checkpoint says of the data; it's used once the loaders are there."""
+
+    position: Mapping[str, Any] | None
+    rng: dict[str, Any] | None
 
 
 class _Sized:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import nn
 from torch.optim import Optimizer
 
 from lt_interfaces.accumulation import AccumulationWindow
@@ -29,19 +30,48 @@ class Optimization:
         """Micro-batches per optimizer step, for the windows opened from now on."""
         self.window: AccumulationWindow | None = None
         """The open window; ``None`` between optimizer steps."""
+        self.keeps_gradients = False
+        """Whether gradients outlive a window: the module steps, or clears gradients, by itself."""
         self.left = 0
         """Micro-batches that the open window still takes."""
+        self._planned = 0
         self._strategy = strategy
 
     def open_window(self, most: int | float) -> None:
         """Open a window that holds at most this many micro-batches (those left in the epoch)."""
-        self.left = 1 if most == 1 else int(min(self.accumulation, most))
+        self.left = self._planned = 1 if most == 1 else int(min(self.accumulation, most))
         self.window = self._strategy.open_window(self.left)
 
     def reopen_window(self) -> AccumulationWindow:
         """Begin the window again, for an optimizer that evaluates its closure several times."""
         self.window = self._strategy.open_window(1)
         return self.window
+
+    def window_state(self, model: nn.Module) -> dict[str, Any]:
+        """Return the open window and the gradients that a resumed run can't make again.
+
+        In automatic optimization these are the window's. In manual optimization the module may be accumulating, so all
+        gradients that are there are kept; ``zero_grad()`` after the step leaves none and keeps files small.
+        """
+        window, keeps = self.window, self.window is not None or self.keeps_gradients
+        named = model.named_parameters() if keeps else ()
+        return {
+            "left": self.left,
+            "planned": self._planned,
+            "window": window.state_dict() if window is not None else None,
+            "gradients": {name: parameter.grad for name, parameter in named if parameter.grad is not None},
+        }
+
+    def load_window_state(self, model: nn.Module, state: Mapping[str, Any]) -> None:
+        """Take back what `window_state` returned."""
+        if state["window"] is not None:
+            self.left, self._planned = state["left"], state["planned"]
+            self.window = self._strategy.open_window(self._planned)
+            self.window.load_state_dict(state["window"])
+        parameters = dict(model.named_parameters())
+        for name, gradient in state["gradients"].items():
+            parameter = parameters[name]
+            parameter.grad = gradient.to(device=parameter.device, dtype=parameter.dtype, copy=True)
 
     def scheduler_states(self) -> list[dict[str, Any]]:
         """Return the state of every scheduler."""

@@ -1,7 +1,18 @@
 """Requests to a run: whoever acts from outside (callbacks, signals, timers) asks here; the loop looks at step ends."""
 
 from collections import deque
-from pathlib import Path
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SaveRequest:
+    """A checkpoint to be written at the next step boundary."""
+
+    path: str | PathLike[str]
+    weights_only: bool = False
+    storage_options: Any = None
 
 
 class Requests:
@@ -17,7 +28,7 @@ class Requests:
         self.stop_reason = ""
         self.told_of_minimum = False
         """Whether the user was told that a stop waits for ``min_epochs`` or ``min_steps``."""
-        self._saves: deque[Path] = deque()
+        self._saves: deque[SaveRequest] = deque()
 
     def wake(self) -> None:
         """Let the loop look at the next step boundary."""
@@ -33,11 +44,11 @@ class Requests:
         """Take back the wish to stop."""
         self.stop = False
 
-    def request_save(self, path: Path) -> None:
+    def request_save(self, wanted: SaveRequest) -> None:
         """Ask for a checkpoint."""
-        self._saves.append(path)
+        self._saves.append(wanted)
         self.is_pending = True
 
-    def take_save(self) -> Path | None:
+    def take_save(self) -> SaveRequest | None:
         """Return the next checkpoint asked for, ``None`` when there's none."""
         return self._saves.popleft() if self._saves else None

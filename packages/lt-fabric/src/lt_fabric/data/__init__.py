@@ -11,7 +11,7 @@ from lt_fabric.data.loader_checks import (
     warn_if_length_is_guessed,
     warn_if_shuffled,
 )
-from lt_fabric.data.position import DataPosition, skip_batches
+from lt_fabric.data.position import DataPosition
 from lt_fabric.data.samplers import (
     ShardedSampler,
     is_shuffled,
@@ -39,7 +39,6 @@ __all__ = [
     "seed_workers",
     "set_epoch",
     "sized_len",
-    "skip_batches",
     "suggested_num_workers",
     "warn_if_few_workers",
     "warn_if_length_is_guessed",

@@ -1,11 +1,11 @@
 """Several loaders iterated as one."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count, islice, repeat, zip_longest
 from math import inf, isinf
-from typing import Any, Final, NoReturn, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, NoReturn, TypeAlias
 
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 
@@ -19,30 +19,23 @@ Opener: TypeAlias = Callable[[], Iterator[Any]]
 _END: Final = object()
 
 
-@runtime_checkable
-class StatefulLoader(Protocol):
-    """A loader that can save where it stands and go on from there."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state_dict: dict[str, Any], /) -> object: ...
-
-
-def _min_size(openers: Sequence[Opener]) -> Iterator[Sequence[Any]]:
+def _min_size(openers: Sequence[Opener], ended: Set[int]) -> Iterator[Sequence[Any]]:
     return zip(*(opener() for opener in openers), strict=False)
 
 
-def _max_size(openers: Sequence[Opener]) -> Iterator[Sequence[Any]]:
-    return zip_longest(*(opener() for opener in openers))
+def _max_size(openers: Sequence[Opener], ended: Set[int]) -> Iterator[Sequence[Any]]:
+    rows = (iter(()) if position in ended else opener() for position, opener in enumerate(openers))
+    return zip_longest(*rows)
 
 
-def _max_size_cycle(openers: Sequence[Opener]) -> Iterator[Sequence[Any]]:
+def _max_size_cycle(openers: Sequence[Opener], ended: Set[int]) -> Iterator[Sequence[Any]]:
     # Opened here and not in the generator: workers of all loaders start at `iter()`, not at the first batch.
-    return _cycle([opener() for opener in openers], openers)
+    return _cycle([opener() for opener in openers], openers, unfinished=set(range(len(openers))) - ended)
 
 
-def _cycle(iterators: list[Iterator[Any]], openers: Sequence[Opener]) -> Iterator[Sequence[Any]]:
-    unfinished = set(range(len(iterators)))
+def _cycle(
+    iterators: list[Iterator[Any]], openers: Sequence[Opener], *, unfinished: set[int]
+) -> Iterator[Sequence[Any]]:
     while unfinished:
         row = [next(iterator, _END) for iterator in iterators]
         ended = [position for position, batch in enumerate(row) if batch is _END]
@@ -75,7 +68,7 @@ def _sequential(openers: Sequence[Opener]) -> Iterator[Step]:
 class _ParallelMode:
     """How batches of all loaders are drawn into one row, and how many rows there are."""
 
-    rows: Callable[[Sequence[Opener]], Iterator[Sequence[Any]]]
+    rows: Callable[[Sequence[Opener], Set[int]], Iterator[Sequence[Any]]]
     length: Callable[[Sequence[float]], float]
 
 
@@ -169,6 +162,11 @@ class CombinedLoader:
         return tree_map(lambda loader: getattr(loader, "batch_sampler", None), self.iterables)
 
     @property
+    def is_single(self) -> bool:
+        """Whether there's one loader in no nest, so that a row is its batch."""
+        return self._spec.is_leaf()
+
+    @property
     def is_sized(self) -> bool:
         """Whether every loader knows its length, so that the last batch is known without looking ahead."""
         return all(sized_len(loader) is not None for loader in self._flattened)
@@ -199,43 +197,32 @@ class CombinedLoader:
 
     def __iter__(self) -> Iterator[Step]:
         """Starts the loaders and returns an iterator over `(batch, batch_idx, dataloader_idx)`."""
+        return self.iterate([partial(iter, loader) for loader in self._flattened])
+
+    def iterate(self, openers: Sequence[Opener], *, row: int = 0, ended: Set[int] = frozenset()) -> Iterator[Step]:
+        """Returns an iterator as `iter()` does, over passes that somebody else opens: to go on within an epoch.
+
+        Args:
+            openers: one per loader, each returning the batches of a pass over it, or those left of one.
+            row: how many were given before; not in "sequential" mode.
+            ended: the loaders that have come to their end before.
+        """
         self._was_iterated = True
-        openers = [partial(_open, loader, limit) for loader, limit in _limited(self._flattened, self._limits)]
+        limited = [
+            partial(_open, loader, limit, opener)
+            for (loader, limit), opener in zip(_limited(self._flattened, self._limits), openers, strict=True)
+        ]
         if self.mode == "sequential":
-            return _sequential(openers)
+            return _sequential(limited)
         # itertools does the counting: one loader, the usual case, costs no Python code per batch.
-        if self._spec.is_leaf():
-            return zip(openers[0](), count(), repeat(0), strict=False)
-        rows = _PARALLEL[self.mode].rows(openers)
-        return zip(map(partial(_nested, self._spec), rows), count(), repeat(0), strict=False)
+        if self.is_single:
+            return zip(limited[0](), count(row), repeat(0), strict=False)
+        rows = _PARALLEL[self.mode].rows(limited, ended)
+        return zip(map(partial(_nested, self._spec), rows), count(row), repeat(0), strict=False)
 
     def reset(self) -> None:
         """Forgets that it was iterated: `len()` needs a new `iter()`."""
         self._was_iterated = False
-
-    def state_dicts(self) -> list[dict[str, Any]]:
-        """Returns the states of the loaders that have `state_dict` and `load_state_dict`, in flattened order."""
-        return [loader.state_dict() for loader in _stateful(self._flattened)]
-
-    def load_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
-        """Gives the loaders that have a state theirs back; call it before `iter()`.
-
-        Raises:
-            RuntimeError: there are more or fewer states than stateful loaders.
-        """
-        loaders = _stateful(self._flattened)
-        if len(states) != len(loaders):
-            message = (
-                f"The saved data position holds the state of {len(states)} loaders, but {len(loaders)} of the loaders "
-                f"have `state_dict` and `load_state_dict`. Resume with the loaders the run was saved with."
-            )
-            raise RuntimeError(message)
-        for loader, state in zip(loaders, states, strict=True):
-            loader.load_state_dict(state)
-
-
-def _stateful(loaders: Iterable[Any]) -> list[StatefulLoader]:
-    return [loader for loader in loaders if isinstance(loader, StatefulLoader)]
 
 
 def _limited(loaders: list[Any], limits: list[int | float] | None) -> Iterator[tuple[Any, int | float]]:
@@ -259,8 +246,8 @@ def _checked_limit(limit: int | float) -> int | float:
     return limit
 
 
-def _open(loader: Iterable[Any], limit: int | float) -> Iterator[Any]:
+def _open(loader: object, limit: int | float, opener: Opener) -> Iterator[Any]:
     # A limit that cuts nothing must not stop the loader short of its own end: some do their end-of-epoch work there.
-    if limit >= _length(loader):
-        return iter(loader)
-    return islice(loader, int(limit)) if limit < inf else iter(loader)
+    if limit == inf or limit >= _length(loader):
+        return opener()
+    return islice(opener(), int(limit))

@@ -1,97 +1,172 @@
-"""Where the training data stands, and how to get back there."""
+"""Where the data of a loop stands, and how to get back there."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
-from itertools import islice
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
+from math import inf
 from typing import Any, Final
 
-from torch.utils.data import DataLoader
-
-from lt_fabric.data.combined_loader import CombinedLoader
-from lt_fabric.data.lengths import has_iterable_dataset
-from lt_fabric.data.samplers import with_batch_sampler, with_sampler
-from lt_interfaces.rank_zero import rank_zero_warn
+from lt_fabric.data.combined_loader import CombinedLoader, Step
+from lt_fabric.data.loader_position import LoaderPosition
+from lt_interfaces.rng import capture_rng_state, restore_rng_state
 
 
-@dataclass
 class DataPosition:
-    """Where the training data stands: the epoch, the batches drawn in it, and the states of stateful loaders.
+    """Where the loaders of a loop stand in their epoch; a checkpoint that holds its state brings a new process there.
 
-    The loop that draws the batches keeps it; a checkpoint holds its `state_dict`.
-    """
+    Random generators are part of it: the order of an epoch is drawn again as it was, without reading an item, and
+    training goes on with the generators as they were when the state was taken.
 
-    epoch: int = 0
-    batches_in_epoch: int = 0
-    # What a loader puts in its state is its own affair.
-    loader_states: list[dict[str, Any]] = field(default_factory=list)
-
-    def start_epoch(self, epoch: int) -> None:
-        """Stands before the first batch of `epoch`."""
-        self.epoch = epoch
-        self.batches_in_epoch = 0
-
-    def capture(self, loader: CombinedLoader) -> None:
-        """Takes over the states of the loaders that have one; call it just before `state_dict`."""
-        self.loader_states = loader.state_dicts()
-
-    def restore(self, loader: CombinedLoader) -> None:
-        """Gives the loaders their states back, if any were saved; call it before `iter(loader)`.
-
-        Raises:
-            RuntimeError: the number of stateful loaders isn't the one that was saved.
-        """
-        if self.loader_states:
-            loader.load_state_dicts(self.loader_states)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the position as plain data."""
-        return asdict(self)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over a position written by `state_dict`."""
-        self.epoch = state["epoch"]
-        self.batches_in_epoch = state["batches_in_epoch"]
-        self.loader_states = list(state["loader_states"])
-
-
-class _Remaining:
-    """The indices of a sampler, or batches of indices of a batch sampler, after the first `skipped`."""
-
-    def __init__(self, indices: Iterable[Any], skipped: int) -> None:
-        self.indices: Final = indices
-        self.skipped: Final = skipped
-
-    def __iter__(self) -> Iterator[Any]:
-        return islice(iter(self.indices), self.skipped, None)
-
-    def __len__(self) -> int:
-        return max(len(self.indices) - self.skipped, 0)  # type: ignore[arg-type]  # as torch's samplers: may have none
-
-
-def skip_batches(loader: Iterable[Any], count: int) -> Iterator[Any]:
-    """Starts `loader` after its first `count` batches and returns the iterator over the rest.
-
-    A map-style `DataLoader` reads none of the skipped samples: only its sampler is advanced, drawing from the
-    same random generators as plain iteration does, so the same batches follow. Any other loader has to read them, with
-    a warning.
+    Args:
+        loaders: what the loop iterates.
+        is_limited: whether an epoch ends before the loaders do.
 
     Example:
-        >>> [batch.tolist() for batch in skip_batches(DataLoader(range(5), batch_size=2), 1)]
-        [[2, 3], [4]]
+        >>> from torch.utils.data import DataLoader
+        >>> position = DataPosition(CombinedLoader(DataLoader(range(4), shuffle=True)))
+        >>> steps = position.steps()
+        >>> first = next(steps)
+        >>> saved = position.state_dict(given=1)
+        >>> rest = [batch for batch, _, _ in steps]
+        >>> resumed = DataPosition(CombinedLoader(DataLoader(range(4), shuffle=True)))
+        >>> resumed.load_state_dict(saved)
+        >>> [batch for batch, _, _ in resumed.steps()] == rest
+        True
     """
-    if count == 0:
-        return iter(loader)
-    if isinstance(loader, DataLoader) and not has_iterable_dataset(loader):
-        return iter(_advanced(loader, count))
-    rank_zero_warn(
-        f"Going on after batch {count} of a {type(loader).__name__} means reading what was seen before, as it can't "
-        f"be positioned. A map-style DataLoader can, and so can a loader with `state_dict` and `load_state_dict`."
-    )
-    iterator = iter(loader)
-    return islice(iterator, count, None)
 
+    def __init__(self, loaders: CombinedLoader, *, is_limited: bool = False) -> None:
+        self._loaders: Final = loaders
+        self._is_limited: Final = is_limited
+        self._positions: Final = [LoaderPosition(loader) for loader in loaders.flattened]
+        self._is_over = False
+        self._was_cut = False
+        self._is_exhausted = False
+        self._was_opened = False
+        self._loaded: Mapping[str, Any] | None = None
+        # What was read ahead isn't trained on yet: the positions before each batch ahead was fetched.
+        self._marks: deque[dict[str, Any]] = deque(maxlen=1)
 
-def _advanced(loader: DataLoader[Any], count: int) -> DataLoader[Any]:
-    if loader.batch_sampler is None:
-        return with_sampler(loader, _Remaining(loader.sampler, count))
-    return with_batch_sampler(loader, _Remaining(loader.batch_sampler, count))
+    @property
+    def row(self) -> int:
+        """Batches of the epoch that were given before the coming `steps`; 0 at an epoch's begin."""
+        within = self._loaded is not None and not self._loaded["is_over"]
+        return int(self._loaded["row"]) if within and self._loaded is not None else 0
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether the coming `steps` go on within an epoch."""
+        return self._loaded is not None and not self._loaded["is_over"]
+
+    @property
+    def batches_ahead(self) -> int:
+        """How many batches must be read ahead: one, where only that tells which is the last."""
+        return int(not self._loaders.is_sized or any(position.looks_ahead for position in self._positions))
+
+    def steps(self, ahead: int = 0, most: int | float = inf) -> Iterator[Step]:
+        """Opens the loaders for an epoch, or for what's left of the one whose state was loaded.
+
+        Going on, all random generators are afterwards as they were when the state was taken.
+
+        Args:
+            ahead: how many batches the loop reads before it trains on one.
+            most: how many batches it takes at most; only steps that are read ahead are cut there.
+        """
+        loaded, self._loaded = self._loaded, None
+        self._is_over, self._is_exhausted, self._was_opened = False, False, True
+        self._marks = deque(maxlen=max(ahead, 1))
+        if loaded is not None and not loaded["is_over"]:
+            if loaded["is_exhausted"]:
+                self._is_exhausted = True
+                self._settle(loaded["now"])
+                return iter(())
+            return self._remaining(loaded, ahead, most)
+        for position in self._positions:
+            position.ended = 0
+        steps = self._opened()
+        return self._marked(steps, 0, most) if ahead else steps
+
+    def end_epoch(self, *, is_exhausted: bool) -> None:
+        """Says that the epoch is over; `is_exhausted`: the steps were iterated to their end."""
+        self._is_over = True
+        self._was_cut = self._is_limited or not is_exhausted
+        self._marks.clear()
+
+    def state_dict(self, given: int) -> dict[str, Any]:
+        """Returns the position after the first `given` batches of the epoch were given to the loop."""
+        if self._loaded is not None:
+            return dict(self._loaded)
+        mark = self._marks[0] if self._marks else self._mark(given)
+        ends = {"is_over": self._is_over, "was_cut": self._was_cut, "is_exhausted": self._is_exhausted}
+        return {**mark, **ends, "now": self._mark(mark["row"]) if self._marks else mark}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `state_dict` returned; call it before `steps`.
+
+        Raises:
+            ValueError: there are more or fewer loaders than were saved, or their generators aren't those.
+        """
+        saved = state["loaders"]
+        if saved is None:
+            return  # saved before the loaders were opened
+        if len(saved) != len(self._positions):
+            message = (
+                f"The saved data position is that of {len(saved)} loaders, but there are {len(self._positions)}. "
+                "Resume with the loaders that the run was saved with."
+            )
+            raise ValueError(message)
+        for position, own in zip(self._positions, saved, strict=True):
+            # In this mode a loader isn't opened again in an epoch.
+            has_ended = self._loaders.mode == "max_size" and own["ended"] > 0
+            is_over = state["is_over"] or state["is_exhausted"] or has_ended
+            position.load_state_dict(own, is_over=is_over, was_cut=state["was_cut"])
+        self._loaded = state
+
+    def skip(self, given: int) -> None:
+        """Lets the coming `steps` begin after `given` batches, where nothing else is known of the position."""
+        rng = capture_rng_state()
+        unknown = {"taken": given, "ended": 0, "start": None, "generators": None, "kind": None, "source": None}
+        mark = {"row": given, "loaders": [unknown] * len(self._positions), "rng": rng}
+        self.load_state_dict({**mark, "is_over": False, "was_cut": False, "is_exhausted": False, "now": mark})
+
+    def _opened(self, row: int = 0, ended: frozenset[int] = frozenset()) -> Iterator[Step]:
+        single = self._loaders.is_single
+        openers = [position.open if single else position.counted for position in self._positions]
+        return self._loaders.iterate(openers, row=row, ended=ended)
+
+    def _remaining(self, state: Mapping[str, Any], ahead: int, most: int | float) -> Iterator[Step]:
+        ended = frozenset(index for index, own in enumerate(state["loaders"]) if own["ended"])
+        steps = self._opened(state["row"], ended)
+        self._settle(state)
+        if not ahead:
+            return steps
+        marked = self._marked(steps, state["row"], most)
+        head = list(islice(marked, ahead))
+        self._settle(state["now"])
+        return chain(head, marked)
+
+    def _settle(self, mark: Mapping[str, Any]) -> None:
+        for position, own in zip(self._positions, mark["loaders"], strict=True):
+            position.settle(own)
+        restore_rng_state(mark["rng"])
+
+    def _marked(self, steps: Iterator[Step], row: int, most: int | float) -> Iterator[Step]:
+        """Notes the position before each step is fetched, and at the end."""
+        if most < inf:
+            steps = islice(steps, int(most))
+        while True:
+            self._marks.append(self._mark(row))
+            step: Sequence[Step] = list(islice(steps, 1))
+            if not step:
+                break
+            yield step[0]
+            row += 1
+        self._is_exhausted = True
+        self._was_cut = self._is_limited
+        self._marks.append(self._mark(row))
+
+    def _mark(self, row: int) -> dict[str, Any]:
+        """Returns where everything stands after `row` batches."""
+        if self._loaders.is_single:
+            self._positions[0].taken = row
+        loaders = [position.state_dict() for position in self._positions] if self._was_opened else None
+        return {"row": row, "loaders": loaders, "rng": capture_rng_state()}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lt_interfaces.strategy import Strategy
+from lt_interfaces.strategy import Capability, Strategy
 from lt_interfaces.testing.data import RegressionDataset
 from lt_interfaces.testing.models import TinyRegressor
 
@@ -64,6 +64,26 @@ class WindowContract:
         window.begin(is_last=True)
         with pytest.raises(ValueError, match="weight"):
             window.add(loss_of(module, slice(4, 8), strategy), weights[1])
+
+    @pytest.mark.parametrize("weights", [None, (2.0, 7.0, 3.0)])
+    def test_goes_on_from_its_saved_state(self, strategy: Strategy, weights: Sequence[float] | None) -> None:
+        if not strategy.supports(Capability.SAVING_IN_WINDOW):
+            pytest.skip("this strategy finishes a window before it saves")
+        module, _ = strategy.setup(TinyRegressor(), None)
+        window = strategy.open_window(4)
+        rows = [slice(0, 2), slice(2, 9), slice(9, 12)]
+        for number, part in enumerate(rows):
+            if number == 1:
+                saved = window.state_dict()
+                window = strategy.open_window(4)
+                window.load_state_dict(saved)
+            window.begin(is_last=number == len(rows) - 1)
+            loss = loss_of(module, part, strategy)
+            strategy.backward(window.add(loss, None if weights is None else weights[number]), Tensor.backward)
+        window.close()
+        found = [parameter.grad.clone() for parameter in module.parameters() if parameter.grad is not None]
+        expected, _ = gradients(strategy, planned=4, sizes=[2, 7, 3], weights=weights)
+        assert_same_gradients(found, expected)
 
     def test_an_empty_window_closes_quietly(self, strategy: Strategy) -> None:
         strategy.open_window(2).close()
