@@ -40,13 +40,13 @@ class IndexStream:
     def __iter__(self) -> Iterator[Any]:
         """Begins a pass, or goes on with the one given to `resume`."""
         # Loaders with workers ask twice before they draw: a pass counts once something was drawn in it.
-        if self._current is not None and self._current.has_begun:
-            self._resumed = None
+        self._forget_begun()
         self._current = _Pass(self._sampler, self._most_ahead, self._resumed)
         return self._current.start()
 
     def expect(self) -> None:
         """Forgets the last pass, since a loader is about to begin one."""
+        self._forget_begun()
         self._current = None
 
     def prime(self) -> None:
@@ -56,6 +56,10 @@ class IndexStream:
         """
         if self._current is not None:
             self._current.prime()
+
+    def _forget_begun(self) -> None:
+        if self._current is not None and self._current.has_begun:
+            self._resumed = None
 
     def resume(self, drawn: int, pending: Sequence[Any] = (), sampler_state: Any = None) -> None:
         """Lets the next pass go on where `state_dict` was taken."""
