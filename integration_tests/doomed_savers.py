@@ -31,11 +31,11 @@ from lt_interfaces.callback import Callback
 PEACEFUL_SAVES: Final = 1
 MOST_SAVES: Final = 400
 """A process that is still alive after so many saves wasn't armed well."""
-NUMBERS: Final = 250_000
+NUMBERS: Final = 100_000
 
 
 def state_of(number: int) -> dict[str, Any]:
-    """Return what save number so-and-so writes, about two megabytes."""
+    """Return what save number so-and-so writes, about a megabyte."""
     names = ["weight", "momentum"]
     return {"number": number, **{name: torch.arange(NUMBERS, dtype=torch.float32) * number for name in names}}
 
