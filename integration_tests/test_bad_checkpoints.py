@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lt_callbacks import ModelCheckpoint
+from lt_checkpoint_io import verify_checkpoint
 from lt_core import LightningModule, Trainer
 from lt_fabric import Fabric
 from lt_interfaces.commit import is_whole
@@ -128,6 +129,17 @@ def test_text_is_no_checkpoint(door: Door, path: Path) -> None:
     path.write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(UnpicklingError, match=r"one\.ckpt`"):
         door(path)
+
+
+def test_a_flipped_bit_in_the_weights_is_found_by_verification(path: Path) -> None:
+    assert verify_checkpoint(path).is_good
+    weight = load_torch_file(path)["state_dict"]["layers.0.weight"].numpy().tobytes()
+    content = bytearray(path.read_bytes())
+    content[content.index(weight)] ^= 1
+    path.write_bytes(content)
+    report = verify_checkpoint(path)
+    assert not report.is_good
+    assert "data" in " ".join(report.problems)
 
 
 class Hostile:
