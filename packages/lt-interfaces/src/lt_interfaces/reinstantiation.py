@@ -89,7 +89,7 @@ def read_checkpoint(
     where = map_location or _available_device
     if isinstance(path, str | os.PathLike) and "://" not in str(path):
         return load_torch_file(path, where, weights_only)
-    return read_torch_file(_opened(path), where, weights_only, name=str(path))
+    return read_torch_file(_opened(path), where, weights_only=weights_only, name=str(path))
 
 
 def read_hyperparameters(path: str | os.PathLike[str], *, install: str = "PyYAML") -> dict[str, Any]:

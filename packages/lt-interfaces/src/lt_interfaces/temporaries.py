@@ -46,12 +46,12 @@ def held(temporary: Path) -> Iterator[None]:
 
 def sweep(folder: Path) -> None:
     """Delete the temporaries in a folder whose writers are gone; what can't be deleted stays."""
+    names: list[str] = []
     with suppress(OSError):
-        for name in os.listdir(folder):
-            match = _PATTERN.fullmatch(name)
-            if match:
-                with suppress(OSError):
-                    _sweep_one(folder / name, is_ours=match[1].startswith(_kernel()))
+        names = os.listdir(folder)
+    for match in filter(None, map(_PATTERN.fullmatch, names)):
+        with suppress(OSError):
+            _sweep_one(folder / match[0], is_ours=match[1].startswith(_kernel()))
 
 
 def delete(path: Path) -> None:

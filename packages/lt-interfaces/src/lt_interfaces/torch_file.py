@@ -80,11 +80,11 @@ def load_torch_file(
     if not is_whole(source):
         message = f"`{source}` is damaged: it was never written to its end, or cut off since."
         raise UnpicklingError(message)
-    return read_torch_file(source, map_location, weights_only, name=str(source))
+    return read_torch_file(source, map_location, weights_only=weights_only, name=str(source))
 
 
 def read_torch_file(
-    source: Path | IO[bytes], map_location: Any | None = None, weights_only: bool | None = None, *, name: str
+    source: Path | IO[bytes], map_location: Any | None = None, *, weights_only: bool | None = None, name: str
 ) -> dict[str, Any]:
     """Read a checkpoint from an open file, or from a path that was looked at before.
 
