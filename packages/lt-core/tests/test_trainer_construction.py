@@ -45,7 +45,8 @@ def test_defaults_are_those_of_the_specs() -> None:
     [
         (
             "fit",
-            "model, train_dataloaders=None, val_dataloaders=None, datamodule=None, ckpt_path=None, weights_only=None",
+            "model, train_dataloaders=None, val_dataloaders=None, datamodule=None, ckpt_path=None, weights_only=None,"
+            " strict=True",
         ),
         ("validate", "model=None, dataloaders=None, ckpt_path=None, verbose=True, datamodule=None, weights_only=None"),
         ("test", "model=None, dataloaders=None, ckpt_path=None, verbose=True, datamodule=None, weights_only=None"),

@@ -168,7 +168,8 @@ def trainer_with(root: Path, *callbacks: Any, **arguments: Any) -> Trainer:
 
 def fit(root: Path, module: LightningModule, *callbacks: Any, data: Any = None, **arguments: Any) -> Trainer:
     """Fit on four batches without validation, unless told otherwise."""
-    call = {name: arguments.pop(name) for name in ("val_dataloaders", "datamodule", "ckpt_path") if name in arguments}
+    of_the_call = ("val_dataloaders", "datamodule", "ckpt_path", "strict")
+    call = {name: arguments.pop(name) for name in of_the_call if name in arguments}
     if "val_dataloaders" not in call and "datamodule" not in call:
         arguments.setdefault("limit_val_batches", 0)
     trainer = trainer_with(root, *callbacks, **arguments)

@@ -59,7 +59,7 @@ class TorchCheckpointIO(CheckpointIO):
             return load_torch_file(local, map_location, weights_only)
         with tempfile.TemporaryDirectory() as folder:
             copy = self._object(path).fetch(Path(folder))
-            return read_torch_file(copy, map_location, weights_only, name=os.fspath(path))
+            return read_torch_file(copy, map_location, weights_only=weights_only, name=os.fspath(path))
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         local = local_path(path)

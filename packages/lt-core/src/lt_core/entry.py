@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from lt_core.checkpointing.report import RestoreReport
 from lt_core.checkpointing.restore import read, restore_modules
 from lt_core.run.job import Job
 from lt_core.torch_flags import torch_flags
@@ -40,11 +41,12 @@ def run_guarded(job: Job, body: Callable[..., Result], *args: Any, **kwargs: Any
     return result
 
 
-def prepare(job: Job) -> tuple[nn.Module, dict[str, Any] | None]:
+def prepare(job: Job) -> tuple[nn.Module, tuple[dict[str, Any], RestoreReport] | None]:
     """Set up this process, the data and the module.
 
     Returns:
-        The module in its precision, with the weights of the checkpoint, and the checkpoint, if there's one.
+        The module in its precision, with the weights of the checkpoint; and the checkpoint, if there's one, with what
+        was restored from it so far.
     """
     runtime = job.runtime
     set_up_process(runtime)
@@ -58,11 +60,10 @@ def prepare(job: Job) -> tuple[nn.Module, dict[str, Any] | None]:
     with runtime.strategy.init_context(), runtime.precision.module_init_context():
         job.module.configure_model()
     converted = runtime.precision.convert_module(job.model)  # before weights come, which would be rounded otherwise
-    if job.ckpt_path is None:
+    if job.resume.path is None:
         return converted, None
-    checkpoint = read(job, job.ckpt_path)
-    restore_modules(job, checkpoint)
-    return converted, checkpoint
+    checkpoint = read(job, job.resume.path)
+    return converted, (checkpoint, restore_modules(job, checkpoint))
 
 
 def log_hyperparameters(job: Job) -> None:

@@ -4,11 +4,12 @@ import os
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lt_core.checkpointing.ckpt_path import resolve_ckpt_path
+from lt_core.checkpointing.ckpt_path import CheckpointPlaces, resolve_ckpt_path
 from lt_core.module import LightningModule
-from lt_core.run.job import RunLimits
+from lt_core.run.job import Resume, RunLimits
 from lt_core.run.loaders import LoaderSource
 from lt_core.specs import LimitsSpec, TrainerSpecs, resolve_epochs
+from lt_interfaces.checkpoint_io import CheckpointIO
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.states import TrainerFn
@@ -49,6 +50,7 @@ class Order:
     given_datamodule: Any
     ckpt_path: str | os.PathLike[str] | None
     weights_only: bool | None
+    strict: bool = True
 
     def __post_init__(self) -> None:
         """Refuse loaders and a datamodule at once.
@@ -83,27 +85,35 @@ class Order:
             raise MisconfigurationException(message)
         return LoaderSource(stage, passed, is_hook=False)
 
-    def resolve_ckpt_path(
-        self, specs: TrainerSpecs, fn: TrainerFn, *, callbacks: list[Any], user: str | os.PathLike[str] | None
-    ) -> str | None:
-        """Return the checkpoint to load, ``None`` for none.
+    def resume(
+        self,
+        fn: TrainerFn,
+        specs: TrainerSpecs,
+        *,
+        callbacks: list[Any],
+        checkpoint_io: CheckpointIO,
+        user: str | os.PathLike[str] | None,
+    ) -> Resume:
+        """Return the checkpoint to begin with.
 
         Args:
-            specs: the Trainer's.
             fn: the entry point.
+            specs: the Trainer's.
             callbacks: the Trainer's.
+            checkpoint_io: knows what is stored where.
             user: what was assigned to ``trainer.ckpt_path``; used where the call names none.
         """
         if user is not None and self.ckpt_path is not None:
             rank_zero_warn(f"`ckpt_path={self.ckpt_path!r}` is used; `trainer.ckpt_path = {user!r}` isn't.")
-        return resolve_ckpt_path(
-            user if self.ckpt_path is None else self.ckpt_path,
+        given = user if self.ckpt_path is None else self.ckpt_path
+        path = resolve_ckpt_path(
+            given,
             fn,
-            callbacks=callbacks,
-            default_root_dir=specs.saving.default_root_dir,
+            places=CheckpointPlaces(checkpoint_io, callbacks, specs.saving.default_root_dir),
             has_model=self.model is not None,
             fast_dev_run=bool(specs.limits.fast_dev_run),
         )
+        return Resume(path, self.weights_only, self.strict)
 
 
 def require_loaders(source: LoaderSource, fn: str) -> None:

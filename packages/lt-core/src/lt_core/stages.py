@@ -31,13 +31,13 @@ def fit_in_process(run: FitRun) -> None:
     """Fit, from setting up this process to tearing it down."""
     job = run.job
     check_hyperparameters(job)
-    converted, checkpoint = prepare(job)
+    converted, found = prepare(job)
     _set_up_training(run, converted)
     job.hooks.notify("on_fit_start")
     log_hyperparameters(job)
     job.module.zero_grad()
-    if checkpoint is not None:
-        restore_training(run, checkpoint)
+    if found is not None:
+        restore_training(run, *found)
     if _has_something_to_train(run):
         with torch.autograd.set_detect_anomaly(job.specs.optimization.detect_anomaly):
             _load_data(run)
@@ -96,7 +96,6 @@ def _set_up_training(run: FitRun, converted: nn.Module) -> None:
     _, optimizers = strategy.setup(converted, make_optimizers)
     accumulation = run.optimization.accumulation
     run.optimization = Optimization(strategy, optimizers=optimizers, schedulers=schedulers, accumulation=accumulation)
-    run.optimization.keeps_gradients = not module.automatic_optimization or overrides(module, "optimizer_zero_grad")
     use_optimizers(run, optimizers)
 
 

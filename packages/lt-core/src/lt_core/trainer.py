@@ -190,6 +190,7 @@ class Trainer:
         datamodule: Any = None,
         ckpt_path: AnyPath | None = None,
         weights_only: bool | None = None,
+        strict: bool = True,
     ) -> None:
         """Train the module.
 
@@ -198,10 +199,12 @@ class Trainer:
             train_dataloaders: a loader, a nested collection of loaders, or a datamodule.
             val_dataloaders: a loader or a list of loaders.
             datamodule: gives all loaders.
-            ckpt_path: resume from here: a path, "last", "best", "hpc".
+            ckpt_path: resume from here: a path or URL, "last", "best", "hpc".
             weights_only: ``False`` unpickles arbitrary objects from the checkpoint; only for files you trust.
+            strict: whether an optimizer, scheduler, callback or datamodule that has no state in the checkpoint is an
+                error; ``False`` lets these start anew. For keys of weights there's ``LightningModule.strict_loading``.
         """
-        order = Order(model, train_dataloaders, datamodule, ckpt_path, weights_only)
+        order = Order(model, train_dataloaders, datamodule, ckpt_path, weights_only, strict)
         job = self._new_job(TrainerFn.FITTING, order)
         passed = {"train": order.loaders, "val": val_dataloaders}
         sources = {stage: order.source(stage, job.module, loaders) for stage, loaders in passed.items()}
@@ -228,8 +231,7 @@ class Trainer:
             datamodule: gives the loaders.
             weights_only: as in `fit`.
         """
-        order = Order(model, dataloaders, datamodule, ckpt_path, weights_only)
-        run = self._new_evaluation(TrainerFn.VALIDATING, order)
+        run = self._new_evaluation(TrainerFn.VALIDATING, Order(model, dataloaders, datamodule, ckpt_path, weights_only))
         return self._evaluate(run, verbose)
 
     def test(
@@ -242,8 +244,7 @@ class Trainer:
         weights_only: bool | None = None,
     ) -> list[dict[str, float]]:
         """Test the module and return the metrics of each loader; arguments as in `validate`."""
-        order = Order(model, dataloaders, datamodule, ckpt_path, weights_only)
-        run = self._new_evaluation(TrainerFn.TESTING, order)
+        run = self._new_evaluation(TrainerFn.TESTING, Order(model, dataloaders, datamodule, ckpt_path, weights_only))
         return self._evaluate(run, verbose)
 
     def predict(
@@ -265,12 +266,10 @@ class Trainer:
             ckpt_path: as in `validate`.
             weights_only: as in `fit`.
         """
-        order = Order(model, dataloaders, datamodule, ckpt_path, weights_only)
-        run = self._new_evaluation(TrainerFn.PREDICTING, order)
-        keep = return_predictions is not False
-        outputs = run_guarded(run.job, predict_in_process, run, epoch=self.current_epoch, keep=keep)
-        one_or_all = outputs[0] if len(outputs) == 1 else outputs
-        return one_or_all if keep else None
+        run = self._new_evaluation(TrainerFn.PREDICTING, Order(model, dataloaders, datamodule, ckpt_path, weights_only))
+        keep, epoch = return_predictions is not False, self.current_epoch
+        outputs = run_guarded(run.job, predict_in_process, run, epoch=epoch, keep=keep)
+        return (outputs[0] if len(outputs) == 1 else outputs) if keep else None
 
     def save_checkpoint(
         self, filepath: AnyPath, weights_only: bool | None = None, storage_options: Any | None = None
@@ -540,7 +539,7 @@ class Trainer:
     def ckpt_path(self) -> AnyPath | None:
         """The checkpoint of the current or last call; assign one to use it in the calls that follow."""
         is_idle = self._job is None or (self._state.stopped and self._next_ckpt_path is not None)
-        return self._next_ckpt_path if is_idle else self._running_job.ckpt_path
+        return self._next_ckpt_path if is_idle else self._running_job.resume.path
 
     @ckpt_path.setter
     def ckpt_path(self, path: AnyPath | None) -> None:
@@ -793,6 +792,7 @@ class Trainer:
         self._board.clear()
         if self._job is not None:
             self._runtime = assemble(self._specs.hardware)
+        io, user = self._runtime.checkpoint_io, self._next_ckpt_path
         self._job = Job(
             fn=fn,
             runtime=self._runtime,
@@ -807,8 +807,7 @@ class Trainer:
             hooks=self._hooks,
             recorder=self._recorder,
             board=self._board,
-            ckpt_path=order.resolve_ckpt_path(self._specs, fn, callbacks=self._callbacks, user=self._next_ckpt_path),
-            weights_only=order.weights_only,
+            resume=order.resume(fn, self._specs, callbacks=self._callbacks, checkpoint_io=io, user=user),
             signals=self._signals,
             save=self.save_checkpoint,
         )

@@ -6,13 +6,15 @@ import pytest
 import torch
 from tiny_runs import Keeper, Net, fit, rows, trainer_with
 
-from lt_core.checkpointing.ckpt_path import resolve_ckpt_path
+from lt_core.checkpointing.ckpt_path import CheckpointPlaces, resolve_ckpt_path
+from lt_fabric.local_checkpoint import LocalCheckpointIO
 from lt_interfaces.states import TrainerFn
 
 
 def resolve(given: Any, *callbacks: Any, fn: TrainerFn = TrainerFn.FITTING, **facts: Any) -> Any:
-    options = {"callbacks": callbacks, "default_root_dir": "", "has_model": True, "fast_dev_run": False, **facts}
-    return resolve_ckpt_path(given, fn, **options)
+    root = facts.pop("default_root_dir", "")
+    places = CheckpointPlaces(LocalCheckpointIO(), list(callbacks), root)
+    return resolve_ckpt_path(given, fn, places=places, **{"has_model": True, "fast_dev_run": False, **facts})
 
 
 def write(path: Path, age: int = 0) -> Path:
@@ -97,6 +99,15 @@ def test_torn_last_is_skipped_and_said(tmp_path: Path) -> None:
         assert resolve("last", Keeper(dirpath=tmp_path)) == str(whole)
 
 
+def test_newest_whole_checkpoint_stands_in_where_none_is_called_last(tmp_path: Path) -> None:
+    write(tmp_path / "epoch=0.ckpt", age=5)
+    newest = write(tmp_path / "epoch=1.ckpt", age=2)
+    torn = write(tmp_path / "epoch=2.ckpt")
+    torn.write_bytes(torn.read_bytes()[:100])
+    with pytest.warns(UserWarning, match=r"epoch=2\.ckpt isn't a whole checkpoint"):
+        assert resolve("last", Keeper(dirpath=tmp_path)) == str(newest)
+
+
 def test_only_torn_ones_are_an_error(tmp_path: Path) -> None:
     torn = write(tmp_path / "last.ckpt")
     torn.write_bytes(torn.read_bytes()[:100])
@@ -125,6 +136,13 @@ def test_hpc_is_the_one_with_the_highest_number(tmp_path: Path) -> None:
         write(tmp_path / f"hpc_ckpt_{number}.ckpt")
     write(tmp_path / "hpc_ckpt_x.ckpt")
     assert resolve("hpc", default_root_dir=str(tmp_path)) == str(tmp_path / "hpc_ckpt_10.ckpt")
+
+
+def test_torn_hpc_is_skipped_and_said(tmp_path: Path) -> None:
+    whole, torn = write(tmp_path / "hpc_ckpt_1.ckpt"), write(tmp_path / "hpc_ckpt_2.ckpt")
+    torn.write_bytes(torn.read_bytes()[:100])
+    with pytest.warns(UserWarning, match=r"hpc_ckpt_2\.ckpt isn't a whole checkpoint"):
+        assert resolve("hpc", default_root_dir=str(tmp_path)) == str(whole)
 
 
 def test_hpc_without_any_is_an_error(tmp_path: Path) -> None:

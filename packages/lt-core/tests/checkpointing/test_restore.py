@@ -235,7 +235,7 @@ def test_callbacks_get_the_file_and_then_their_state(stage: str, tmp_path: Path)
 def test_states_without_a_callback_are_worth_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "x.ckpt"
     fit(tmp_path, Net(), Stateful()).save_checkpoint(path)
-    with pytest.warns(UserWarning, match=r"doesn't have: \['Stateful'\]"):
+    with pytest.warns(UserWarning, match="nothing in this run takes: callback Stateful"):
         fit(tmp_path, Net(), ckpt_path=path, max_epochs=2)
     trainer_with(tmp_path).validate(Net(), rows(1), ckpt_path=path, verbose=False)  # there nobody misses them
 
@@ -315,14 +315,63 @@ def test_another_number_of_optimizers_is_refused(tmp_path: Path) -> None:
         fit(tmp_path, ManualNet(), ckpt_path=path, max_epochs=2)
 
 
-def test_another_number_of_schedulers_is_refused(one_epoch: Path, tmp_path: Path) -> None:
-    class Scheduled(Net):
-        def configure_optimizers(self) -> Any:
-            optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
-            return [optimizer], [StepLR(optimizer, 1)]
+class Scheduled(Net):
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        return [optimizer], [StepLR(optimizer, 1)]
 
-    with pytest.raises(ValueError, match=r"0 learning-rate schedulers.*returned 1"):
-        fit(tmp_path, Scheduled(), ckpt_path=one_epoch, max_epochs=2)
+
+def test_schedulers_that_are_left_over_are_refused_unless_told_otherwise(tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    fit(tmp_path, Scheduled()).save_checkpoint(path)
+    with pytest.raises(ValueError, match=r"1 learning-rate schedulers.*returned 0.*`strict=False`"):
+        fit(tmp_path, Net(), ckpt_path=path, max_epochs=2)
+    assert fit(tmp_path, Net(), ckpt_path=path, max_epochs=2, strict=False).global_step == 8
+
+
+def test_every_component_without_a_state_is_named(one_epoch: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"no state for: callback Stateful, scheduler 0 \(StepLR\)\..*`strict=False` to `fit`"
+    ):
+        fit(tmp_path, Scheduled(), Stateful(), ckpt_path=one_epoch, max_epochs=2)
+
+
+def test_components_without_a_state_start_anew_where_that_is_wanted(
+    one_epoch: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    callback = Stateful()
+    trainer = fit(tmp_path, Scheduled(), callback, ckpt_path=one_epoch, max_epochs=2, strict=False)
+    assert (trainer.global_step, callback.given) == (8, None)
+    assert "Not in it, so started anew: callback Stateful, scheduler 0 (StepLR)." in caplog.text
+
+
+def test_what_was_restored_is_said(one_epoch: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fit(tmp_path, Net(), ckpt_path=one_epoch, max_epochs=2)
+    restored = "weights, optimizer 0 (SGD), data position, random state, logged values"
+    assert f"Resumed from `{one_epoch}`. Restored: {restored}." in caplog.text
+
+
+def test_callback_that_had_no_state_is_not_missed(tmp_path: Path) -> None:
+    class Sometimes(Stateful):
+        def __init__(self, state: dict[str, Any]) -> None:
+            super().__init__()
+            self.state = state
+
+        def state_dict(self) -> dict[str, Any]:
+            return self.state
+
+    path = tmp_path / "x.ckpt"
+    fit(tmp_path, Net(), Sometimes({})).save_checkpoint(path)
+    callback = Sometimes({"a": 1})
+    fit(tmp_path, Net(), callback, ckpt_path=path, max_epochs=2)
+    assert callback.given is None
+
+
+def test_weights_alone_can_be_gone_on_from_where_that_is_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    fit(tmp_path, Net()).save_checkpoint(path, weights_only=True)
+    trainer = fit(tmp_path, Net(), ckpt_path=path, max_epochs=2, strict=False)
+    assert (trainer.current_epoch, trainer.global_step) == (2, 8)
 
 
 def test_file_without_weights_is_refused(tmp_path: Path) -> None:

@@ -88,8 +88,10 @@ def read_checkpoint(
     """
     where = map_location or _available_device
     if isinstance(path, str | os.PathLike) and "://" not in str(path):
-        return load_torch_file(path, where, weights_only)
-    return read_torch_file(_opened(path), where, weights_only=weights_only, name=str(path))
+        stored = load_torch_file(path, where, weights_only)
+    else:
+        stored = read_torch_file(_opened(path), where, weights_only=weights_only, name=str(path))
+    return {key: from_plain(value) for key, value in stored.items()}
 
 
 def read_hyperparameters(path: str | os.PathLike[str], *, install: str = "PyYAML") -> dict[str, Any]:

@@ -1,12 +1,11 @@
-"""Where ``ckpt_path`` leads: "best", "last", "hpc", a path, or nothing."""
+"""Where ``ckpt_path`` leads: "best", "last", "hpc", a path or URL, or nothing."""
 
 import re
-from collections.abc import Iterable
+from dataclasses import dataclass
 from os import PathLike, fspath
-from pathlib import Path
 from typing import Any
 
-from lt_interfaces.commit import is_whole
+from lt_interfaces.checkpoint_io import CheckpointIO
 from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.roles import Role
 from lt_interfaces.states import TrainerFn
@@ -14,47 +13,71 @@ from lt_interfaces.states import TrainerFn
 CkptPath = str | PathLike[str] | None
 
 _LAST = re.compile(r"last(-v?\d+)?\.ckpt$")
+_ANY = re.compile(r".+\.ckpt$")
 _HPC = re.compile(r"hpc_ckpt_(\d+)\.ckpt$")
 
 
+@dataclass(frozen=True)
+class CheckpointPlaces:
+    """Where the checkpoints of a Trainer may be."""
+
+    checkpoint_io: CheckpointIO
+    """Knows what is stored in a folder, on disk or elsewhere."""
+    callbacks: list[Any]
+    default_root_dir: str
+
+    @property
+    def checkpointers(self) -> list[Any]:
+        """The callbacks that save checkpoints."""
+        return [callback for callback in self.callbacks if getattr(callback, "role", None) is Role.CHECKPOINT]
+
+    @property
+    def folders(self) -> list[str]:
+        """The folders that these save to."""
+        return sorted({str(callback.dirpath) for callback in self.checkpointers if getattr(callback, "dirpath", None)})
+
+    def newest_whole(self, folders: list[str], name: re.Pattern[str]) -> tuple[str | None, list[str]]:
+        """Return the newest whole checkpoint with such a name, and the torn ones that are newer."""
+        stored = [found for folder in folders for found in self.checkpoint_io.stored(folder)]
+        named = [found for found in stored if name.match(_name(found.path))]
+        torn: list[str] = []
+        for found in sorted(named, key=lambda found: found.modified_seconds, reverse=True):
+            if self.checkpoint_io.is_whole(found.path):
+                return found.path, torn
+            torn.append(found.path)
+        return None, torn
+
+
 def resolve_ckpt_path(
-    given: CkptPath,
-    fn: TrainerFn,
-    *,
-    callbacks: Iterable[Any],
-    default_root_dir: str,
-    has_model: bool,
-    fast_dev_run: bool,
+    given: CkptPath, fn: TrainerFn, *, places: CheckpointPlaces, has_model: bool, fast_dev_run: bool
 ) -> str | None:
     """Return the path to load, ``None`` to load nothing.
 
     Args:
         given: what the user passed.
         fn: the entry point.
-        callbacks: the Trainer's.
-        default_root_dir: where ``hpc_ckpt_<n>.ckpt`` files are.
+        places: where checkpoints may be.
         has_model: whether the user passed a model to this call; without one, evaluation loads the best checkpoint.
         fast_dev_run: whether checkpoints aren't written at all.
 
     Raises:
         ValueError: when there's no such checkpoint, or the path is empty.
     """
-    checkpointers = [callback for callback in callbacks if getattr(callback, "role", None) is Role.CHECKPOINT]
     if given is None:
         if has_model or fn is TrainerFn.FITTING:
             return None
-        given = _implicit_best(checkpointers)
+        given = _implicit_best(places.checkpointers)
         if given is None:
             return None
     if fspath(given) == "":
         message = "`ckpt_path` is empty; pass a path, 'best', 'last', 'hpc' or None."
         raise ValueError(message)
     if given == "best":
-        return _best(checkpointers, fast_dev_run)
+        return _best(places.checkpointers, fast_dev_run)
     if given == "last":
-        return _last(checkpointers, fn)
+        return _last(places, fn)
     if given == "hpc":
-        return _hpc(Path(default_root_dir))
+        return _hpc(places)
     return fspath(given)
 
 
@@ -83,28 +106,40 @@ def _best(checkpointers: list[Any], fast_dev_run: bool) -> str:
     return str(path)
 
 
-def _last(checkpointers: list[Any], fn: TrainerFn) -> str | None:
-    """Return the newest whole checkpoint; torn ones are skipped with a word.
+def _last(places: CheckpointPlaces, fn: TrainerFn) -> str | None:
+    """Return the newest whole checkpoint, one that's called "last" if there's any; torn ones are skipped with a word.
 
     A first fit has none yet and starts anew; anything else that asks for one and finds none is an error.
     """
-    folders = {Path(callback.dirpath) for callback in checkpointers if getattr(callback, "dirpath", None)}
-    found = [path for folder in folders if folder.is_dir() for path in folder.iterdir() if _LAST.match(path.name)]
-    for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        if is_whole(path):
-            return str(path)
-        rank_zero_warn(f"`ckpt_path='last'`: {path} isn't a whole checkpoint and is skipped.")
-    where = sorted(map(str, folders)) or "any folder, as no checkpoint callback has one"
-    if found or fn is not TrainerFn.FITTING:
+    folders = places.folders
+    path, torn = places.newest_whole(folders, _LAST)
+    if path is None:
+        path, other_torn = places.newest_whole(folders, _ANY)
+        torn.extend(one for one in other_torn if one not in torn)
+    for one in torn:
+        rank_zero_warn(f"`ckpt_path='last'`: {one} isn't a whole checkpoint and is skipped.")
+    if path is not None:
+        return path
+    where = folders or "any folder, as no checkpoint callback has one"
+    if torn or fn is not TrainerFn.FITTING:
         message = f"`ckpt_path='last'`: there's no whole checkpoint in {where}. Pass the path of one."
         raise ValueError(message)
     rank_zero_warn(f"`ckpt_path='last'`: there's no checkpoint in {where} yet; training starts anew.")
     return None
 
 
-def _hpc(root: Path) -> str:
-    numbered = [(int(match[1]), path) for path in root.glob("hpc_ckpt_*.ckpt") if (match := _HPC.match(path.name))]
-    if not numbered:
-        message = f"`ckpt_path='hpc'`: there's no `hpc_ckpt_<n>.ckpt` in {root}."
-        raise ValueError(message)
-    return str(max(numbered)[1])
+def _hpc(places: CheckpointPlaces) -> str:
+    root = places.default_root_dir
+    stored = [found.path for found in places.checkpoint_io.stored(root)]
+    numbered = [(int(match[1]), path) for path in stored if (match := _HPC.match(_name(path)))]
+    for _, path in sorted(numbered, reverse=True):
+        if places.checkpoint_io.is_whole(path):
+            return path
+        rank_zero_warn(f"`ckpt_path='hpc'`: {path} isn't a whole checkpoint and is skipped.")
+    message = f"`ckpt_path='hpc'`: there's no whole `hpc_ckpt_<n>.ckpt` in {root}."
+    raise ValueError(message)
+
+
+def _name(path: str) -> str:
+    """Return the last part of a path or URL."""
+    return re.split(r"[/\\]", path)[-1]

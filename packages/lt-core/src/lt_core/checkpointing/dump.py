@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from lt_core.checkpointing.lightning_format import OWN_FORMAT, OWN_KEY, VERSION_KEY, WRITTEN_AS, loops_from
+from lt_core.hook_plan import overrides
 from lt_core.run.fit_run import FitRun
 from lt_core.run.job import Job
 from lt_interfaces.plain_values import to_plain
@@ -39,21 +40,28 @@ def checkpoint_of(job: Job, run: FitRun | None, *, weights_only: bool) -> dict[s
         checkpoint |= _hyperparameters(job.datamodule, "datamodule_")
         state = job.datamodule.state_dict()
         if state:
-            checkpoint[type(job.datamodule).__qualname__] = to_plain(state, type(job.datamodule).__qualname__)
-    standard = set(checkpoint) | {OWN_KEY}
+            checkpoint[type(job.datamodule).__qualname__] = state
     if not weights_only:
-        checkpoint[OWN_KEY] = _own_state(job, run)
+        checkpoint[OWN_KEY] = {**_own_state(job, run), "without_state": _without_state(job, checkpoint)}
         job.hooks.notify("on_save_checkpoint", checkpoint)
     else:
         job.module.on_save_checkpoint(checkpoint)  # callbacks add to what training resumes from, and there's none
-    # What hooks added must load without pickle, too; it raises here, while the previous checkpoint is whole.
-    return {key: value if key in standard else to_plain(value, key) for key, value in checkpoint.items()}
+    # States and what hooks added must load without pickle, too; it raises here, while the previous checkpoint is whole.
+    return {key: to_plain(value, key) for key, value in checkpoint.items()}
 
 
 def _callback_states(job: Job) -> dict[str, Any]:
     """Return the state of every callback that has one, by its key."""
     states = {callback.state_key: callback.state_dict() for callback in job.callbacks}
-    return {key: to_plain(state, f"callbacks.{key}") for key, state in states.items() if state}
+    return {key: state for key, state in states.items() if state}
+
+
+def _without_state(job: Job, checkpoint: Mapping[str, Any]) -> list[str]:
+    """Return the callbacks, and the datamodule, that had no state: whoever resumes needn't miss it."""
+    keys = [callback.state_key for callback in job.callbacks]
+    none = [key for key in keys if key not in checkpoint["callbacks"]]
+    name = type(job.datamodule).__qualname__
+    return none if job.datamodule is None or name in checkpoint else [*none, name]
 
 
 def _training_state(job: Job, run: FitRun | None) -> dict[str, Any]:
@@ -77,8 +85,7 @@ def _hyperparameters(owner: Any, prefix: str) -> dict[str, Any]:
     keys: dict[str, Any] = {}
     if hasattr(owner, "_hparams_name"):
         keys[f"{prefix}hparams_name"] = owner._hparams_name
-    plain = dict(hparams) if isinstance(hparams, Mapping) else hparams
-    keys[f"{prefix}hyper_parameters"] = to_plain(plain, f"{prefix}hyper_parameters")
+    keys[f"{prefix}hyper_parameters"] = dict(hparams) if isinstance(hparams, Mapping) else hparams
     return keys
 
 
@@ -92,10 +99,15 @@ def _own_state(job: Job, run: FitRun | None) -> dict[str, Any]:
     if run is not None:
         state |= {
             "progress": run.progress.state_dict(),
-            "data": to_plain(run.data.state_dict(run.progress.batches_in_epoch), f"{OWN_KEY}.data"),
-            "window": run.optimization.window_state(job.model),
+            "data": run.data.state_dict(run.progress.batches_in_epoch),
+            "window": run.optimization.window_state(job.model, keeps_gradients=_keeps_gradients(job.module)),
             "results": run.results.state_dict(),
             "callback_metrics": {name: value.detach() for name, value in job.board.callback.items()},
             "validation": run.validation.state_dict(),
         }
     return state
+
+
+def _keeps_gradients(module: Any) -> bool:
+    """Say whether gradients outlive an accumulation window: the module steps, or clears them, by itself."""
+    return not module.automatic_optimization or overrides(module, "optimizer_zero_grad")

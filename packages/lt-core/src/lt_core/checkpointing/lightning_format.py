@@ -17,12 +17,6 @@ VERSION_KEY: Final = "pytorch-lightning_version"
 OWN_KEY: Final = "lt"
 _EVALUATING: Final = ("validate", "test", "predict")
 _STEP: Final = ["ready", "completed"]
-STANDARD_KEYS: Final = frozenset(
-    {"epoch", "global_step", VERSION_KEY, "state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers"}
-    | {"hparams_name", "hyper_parameters", "hparams_type", OWN_KEY}
-    | {"datamodule_hparams_name", "datamodule_hyper_parameters", "datamodule_hparams_type"}
-)
-"""Keys whose content the format fixes; others were added by hooks or are states of a class's name."""
 OWN_FORMAT: Final = 1
 """Version of what's under `OWN_KEY`."""
 
@@ -57,7 +51,7 @@ def progress_from(checkpoint: Mapping[str, Any], num_optimizers: int) -> FitProg
     """Return the progress that a file holds, ours or Lightning's."""
     progress = FitProgress(steps=[0] * num_optimizers)
     own = checkpoint.get(OWN_KEY)
-    if own is not None:
+    if own is not None and "progress" in own:
         progress.load_state_dict(own["progress"])
         return progress
     loop = checkpoint.get("loops", {}).get("fit_loop", {})

@@ -4,26 +4,26 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from lt_core.checkpointing.lightning_format import OWN_KEY, STANDARD_KEYS, progress_from
+from lt_core.checkpointing.lightning_format import OWN_KEY, progress_from
+from lt_core.checkpointing.report import RestoreReport
 from lt_core.run.fit_run import FitRun
 from lt_core.run.job import Job
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.plain_values import from_plain
-from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.states import TrainerFn
 
 
 def read(job: Job, path: str | PathLike[str]) -> dict[str, Any]:
     """Read a checkpoint file; nothing is unpickled but plain values and tensors, unless ``weights_only=False``.
 
-    What hooks had added comes back as it was.
+    Every value comes back as it was.
     """
-    checkpoint = job.runtime.checkpoint_io.load_checkpoint(path, weights_only=job.weights_only)
-    return {key: value if key in STANDARD_KEYS else from_plain(value) for key, value in checkpoint.items()}
+    checkpoint = job.runtime.checkpoint_io.load_checkpoint(path, weights_only=job.resume.weights_only)
+    return {key: from_plain(value) for key, value in checkpoint.items()}
 
 
-def restore_modules(job: Job, checkpoint: dict[str, Any]) -> None:
-    """Restore the module's weights, the datamodule and the callbacks.
+def restore_modules(job: Job, checkpoint: dict[str, Any]) -> RestoreReport:
+    """Restore the module's weights, the datamodule and the callbacks; returns what was found so far.
 
     Raises:
         KeyError: when the file holds no weights.
@@ -32,57 +32,101 @@ def restore_modules(job: Job, checkpoint: dict[str, Any]) -> None:
     if "state_dict" not in checkpoint:
         message = f"The checkpoint holds no weights: the key `state_dict` isn't among {sorted(checkpoint)}."
         raise KeyError(message)
+    report = RestoreReport(str(job.resume.path))
     job.module.on_load_checkpoint(checkpoint)
     strategy = job.runtime.strategy
     strategy.load_module_state(job.model, checkpoint["state_dict"], strict=job.module.strict_loading)
-    _restore_datamodule(job, checkpoint)
-    _restore_callbacks(job, checkpoint)
+    report.restored.append("weights")
+    _restore_datamodule(job, checkpoint, report)
+    _restore_callbacks(job, checkpoint, report)
+    return report
 
 
-def restore_training(run: FitRun, checkpoint: Mapping[str, Any]) -> None:
-    """Restore precision, progress, optimizers, schedulers and what exact resume needs.
+def restore_training(run: FitRun, checkpoint: Mapping[str, Any], report: RestoreReport) -> None:
+    """Restore precision, progress, optimizers, schedulers and what exact resume needs, and say what was restored.
 
     Raises:
         KeyError: when the file was saved with ``weights_only=True``.
         MisconfigurationException: when it comes from a later epoch than ``max_epochs``.
-        ValueError: when the numbers of optimizers or schedulers differ.
+        ValueError: when there's no state for a component, unless ``strict=False``, or one for an optimizer or scheduler
+            that isn't there.
     """
     job = run.job
+    if job.resume.strict:
+        _require_training_state(checkpoint)
+    _restore_precision(job, checkpoint, report)
+    vars(run.progress).update(vars(progress_from(checkpoint, len(run.optimization.optimizers))))
+    _check_epochs(run)
+    _restore_optimizers(run, checkpoint, report)
+    _restore_schedulers(run, checkpoint, report)
+    _restore_position(run, checkpoint.get(OWN_KEY) or {}, report)
+    report.conclude(strict=job.resume.strict)
+
+
+def _restore_position(run: FitRun, own: Mapping[str, Any], report: RestoreReport) -> None:
+    """Restore where the run stood within its epoch: data, random generators, window, logged values, validation."""
+    # Others don't write this, and a file from before the first fit has none of it.
+    is_ours = "data" in own
+    for component in ("data position", "random state", "logged values"):
+        report.note(component, found=is_ours, is_optional=True)
+    if not is_ours:
+        run.data.load_state_dict({"position": None}, None)  # the batches that were trained on are skipped all the same
+        return
+    rank, rng = run.job.runtime.strategy.global_rank, own["rng"]
+    run.data.load_state_dict(own["data"], rng[rank] if rank < len(rng) else None)
+    run.optimization.load_window_state(run.job.model, own["window"])
+    run.results.load_state_dict(own["results"])
+    run.job.board.callback.update(own["callback_metrics"])
+    run.validation.load_state_dict(own["validation"])
+
+
+def _require_training_state(checkpoint: Mapping[str, Any]) -> None:
     missing = [key for key in ("optimizer_states", "lr_schedulers") if key not in checkpoint]
     if missing:
         message = (
             f"The checkpoint can't be resumed from: it lacks {missing}, so it was saved for weights only. To start from"
-            " its weights, load them with `load_from_checkpoint` and fit without `ckpt_path`."
+            " its weights, load them with `load_from_checkpoint` and fit without `ckpt_path`; to go on counting epochs"
+            " and steps, with new optimizers, pass `strict=False`."
         )
         raise KeyError(message)
+
+
+def _restore_precision(job: Job, checkpoint: Mapping[str, Any], report: RestoreReport) -> None:
     precision = job.runtime.precision
-    if precision.checkpoint_key is not None and precision.checkpoint_key in checkpoint:
-        precision.load_state_dict(checkpoint[precision.checkpoint_key])
-    vars(run.progress).update(vars(progress_from(checkpoint, len(run.optimization.optimizers))))
-    _check_epochs(run)
-    _restore_optimizers(run, checkpoint)
-    run.optimization.load_scheduler_states(checkpoint["lr_schedulers"])
-    own = checkpoint.get(OWN_KEY)
-    if own is not None:
-        run.data.load_state_dict(from_plain(own["data"]), own["rng"][0])
-        run.optimization.load_window_state(job.model, own["window"])
-        run.results.load_state_dict(own["results"])
-        job.board.callback.update(own["callback_metrics"])
-        run.validation.load_state_dict(own["validation"])
-    else:
-        run.data.load_state_dict({"position": None}, None)  # the batches that were trained on are skipped all the same
+    key = precision.checkpoint_key
+    if key is not None and (key in checkpoint or precision.state_dict()):
+        report.note(f"precision {key}", found=key in checkpoint)
+        if key in checkpoint:
+            precision.load_state_dict(checkpoint[key])
 
 
-def _restore_optimizers(run: FitRun, checkpoint: Mapping[str, Any]) -> None:
-    optimizers, states = run.optimization.optimizers, checkpoint["optimizer_states"]
-    if len(states) != len(optimizers):
+def _restore_optimizers(run: FitRun, checkpoint: Mapping[str, Any], report: RestoreReport) -> None:
+    optimizers, states = run.optimization.optimizers, checkpoint.get("optimizer_states", ())
+    _refuse_surplus("optimizers", saved=len(states), made=len(optimizers), strict=run.job.resume.strict)
+    for index, optimizer in enumerate(optimizers):
+        found = index < len(states)
+        report.note(f"optimizer {index} ({type(optimizer).__name__})", found=found)
+        if found:
+            run.job.runtime.strategy.load_optimizer_state(run.job.model, optimizer, states[index])
+
+
+def _restore_schedulers(run: FitRun, checkpoint: Mapping[str, Any], report: RestoreReport) -> None:
+    schedulers, states = run.optimization.schedulers, checkpoint.get("lr_schedulers", ())
+    _refuse_surplus("learning-rate schedulers", saved=len(states), made=len(schedulers), strict=run.job.resume.strict)
+    for index, config in enumerate(schedulers):
+        found = index < len(states)
+        report.note(f"scheduler {index} ({type(config.scheduler).__name__})", found=found)
+        if found:
+            config.scheduler.load_state_dict(states[index])
+
+
+def _refuse_surplus(what: str, *, saved: int, made: int, strict: bool) -> None:
+    if saved > made and strict:
         message = (
-            f"The checkpoint holds the states of {len(states)} optimizers, but `configure_optimizers` returned"
-            f" {len(optimizers)}. Return the same optimizers to resume."
+            f"The checkpoint holds the states of {saved} {what}, but `configure_optimizers` returned {made}. Return the"
+            " same to resume, or pass `strict=False` to `fit` to leave the others out."
         )
         raise ValueError(message)
-    for optimizer, state in zip(optimizers, states, strict=True):
-        run.job.runtime.strategy.load_optimizer_state(run.job.model, optimizer, state)
 
 
 def _check_epochs(run: FitRun) -> None:
@@ -92,23 +136,38 @@ def _check_epochs(run: FitRun) -> None:
         raise MisconfigurationException(message)
 
 
-def _restore_datamodule(job: Job, checkpoint: Mapping[str, Any]) -> None:
-    if job.datamodule is not None:
-        state = checkpoint.get(type(job.datamodule).__qualname__)
-        if state is not None:
-            job.datamodule.load_state_dict(state)
+def _restore_datamodule(job: Job, checkpoint: Mapping[str, Any], report: RestoreReport) -> None:
+    if job.datamodule is None:
+        return
+    name = type(job.datamodule).__qualname__
+    state = checkpoint.get(name)
+    if state is not None:
+        job.datamodule.load_state_dict(state)
+    if state is not None or _is_missed(job, checkpoint, key=name, owner=job.datamodule):
+        report.note(f"datamodule {name}", found=state is not None)
 
 
-def _restore_callbacks(job: Job, checkpoint: dict[str, Any]) -> None:
-    """Hand every callback the file and its own state; say which states found no callback."""
+def _restore_callbacks(job: Job, checkpoint: dict[str, Any], report: RestoreReport) -> None:
+    """Hand every callback the file and its own state."""
     job.hooks.notify("on_load_checkpoint", checkpoint)
     states = dict(checkpoint.get("callbacks") or {})
     for callback in job.callbacks:
-        state = states.pop(callback.state_key, None)
+        key = callback.state_key
+        state = states.pop(key, None)
         if state is not None:
-            callback.load_state_dict(from_plain(state))
-    if states and job.fn is TrainerFn.FITTING:
-        rank_zero_warn(
-            f"The checkpoint holds the states of callbacks that this Trainer doesn't have: {sorted(map(str, states))}."
-            " Add them to `callbacks` to resume exactly."
-        )
+            callback.load_state_dict(state)
+        if state is not None or _is_missed(job, checkpoint, key=key, owner=callback):
+            # Lightning resumes without a word, and the Trainer's own defaults aren't what the user resumes with.
+            is_optional = OWN_KEY not in checkpoint or not _was_given(job, callback)
+            report.note(f"callback {key}", found=state is not None, is_optional=is_optional)
+    report.unexpected.extend(f"callback {key}" for key in states)
+
+
+def _is_missed(job: Job, checkpoint: Mapping[str, Any], *, key: str, owner: Any) -> bool:
+    """Say whether an owner of state that the file knows nothing of has one, and had one when the file was saved."""
+    had_none = (checkpoint.get(OWN_KEY) or {}).get("without_state", ())
+    return job.fn is TrainerFn.FITTING and key not in had_none and bool(owner.state_dict())
+
+
+def _was_given(job: Job, callback: Any) -> bool:
+    return any(callback is given for given in job.specs.callbacks)

@@ -29,6 +29,18 @@ class RunLimits:
 
 
 @dataclass(frozen=True)
+class Resume:
+    """The checkpoint that a call begins with, and how it's read."""
+
+    path: str | PathLike[str] | None = None
+    """``None``: begin anew."""
+    weights_only: bool | None = None
+    """``False`` unpickles arbitrary objects."""
+    strict: bool = True
+    """Whether a component of the run that has no state in the checkpoint is an error."""
+
+
+@dataclass(frozen=True)
 class Job:
     """Who works together in one call of fit, validate, test or predict. Nothing here changes during the call."""
 
@@ -46,8 +58,7 @@ class Job:
     hooks: HookPlan
     recorder: Recorder
     board: MetricBoard
-    ckpt_path: str | PathLike[str] | None
-    weights_only: bool | None
+    resume: Resume
     signals: Signals
     save: Callable[[str | PathLike[str], bool | None, Any], None]
     """Writes a checkpoint of the run; the loop calls it for requests."""

@@ -30,8 +30,6 @@ class Optimization:
         """Micro-batches per optimizer step, for the windows opened from now on."""
         self.window: AccumulationWindow | None = None
         """The open window; ``None`` between optimizer steps."""
-        self.keeps_gradients = False
-        """Whether gradients outlive a window: the module steps, or clears gradients, by itself."""
         self.left = 0
         """Micro-batches that the open window still takes."""
         self._planned = 0
@@ -47,13 +45,16 @@ class Optimization:
         self.window = self._strategy.open_window(1)
         return self.window
 
-    def window_state(self, model: nn.Module) -> dict[str, Any]:
+    def window_state(self, model: nn.Module, *, keeps_gradients: bool) -> dict[str, Any]:
         """Return the open window and the gradients that a resumed run can't make again.
 
-        In automatic optimization these are the window's. In manual optimization the module may be accumulating, so all
-        gradients that are there are kept; ``zero_grad()`` after the step leaves none and keeps files small.
+        Args:
+            model: what they're the gradients of.
+            keeps_gradients: whether they outlive a window, since the module steps or clears them by itself. It may be
+                accumulating then, so all that are there are kept; ``zero_grad()`` after the step leaves none and keeps
+                files small.
         """
-        window, keeps = self.window, self.window is not None or self.keeps_gradients
+        window, keeps = self.window, self.window is not None or keeps_gradients
         named = model.named_parameters() if keeps else ()
         return {
             "left": self.left,
