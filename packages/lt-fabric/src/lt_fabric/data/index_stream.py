@@ -9,6 +9,7 @@ from typing import Any, Final
 from torch.utils.data import BatchSampler
 
 from lt_fabric.data.stateful import StatefulLoader
+from lt_interfaces.plain_values import to_plain
 
 
 class IndexStream:
@@ -66,14 +67,16 @@ class IndexStream:
         self._resumed = _Drawn(drawn, pending, sampler_state)
 
     def state_dict(self, taken: int) -> dict[str, Any]:
-        """Returns the position after the first `taken` of this pass were trained on."""
+        """Returns the position after the first `taken` of this pass were trained on.
+
+        Indices that a checkpoint can't hold are drawn again when resuming, and with them whatever the sampler draws.
+        """
         drawn = self._current.drawn if self._current is not None else _Drawn(taken, (), None)
         ahead = drawn.count - taken
-        return {
-            "drawn": drawn.count,
-            "pending": list(drawn.recent)[-ahead:] if ahead > 0 else [],
-            "sampler_state": drawn.sampler_state,
-        }
+        pending = list(drawn.recent)[-ahead:] if ahead > 0 else []
+        if not _can_be_stored(pending):
+            return {"drawn": taken, "pending": [], "sampler_state": None}
+        return {"drawn": drawn.count, "pending": pending, "sampler_state": drawn.sampler_state}
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,14 @@ class _Pass:
             next(islice(source, drawn, drawn), None)
         self._count = drawn
         return source
+
+
+def _can_be_stored(indices: list[Any]) -> bool:
+    try:
+        to_plain(indices, "indices")
+    except TypeError:
+        return False
+    return True
 
 
 def _stateful_sampler(sampler: Any) -> StatefulLoader | None:

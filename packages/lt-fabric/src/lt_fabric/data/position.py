@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from math import inf
 from typing import Any, Final
@@ -38,9 +39,7 @@ class DataPosition:
         self._loaders: Final = loaders
         self._is_limited: Final = is_limited
         self._positions: Final = [LoaderPosition(loader) for loader in loaders.flattened]
-        self._is_over = False
-        self._was_cut = False
-        self._is_exhausted = False
+        self._end = _End()
         self._was_opened = False
         self._loaded: Mapping[str, Any] | None = None
         # What was read ahead isn't trained on yet: the positions before each batch ahead was fetched.
@@ -72,11 +71,11 @@ class DataPosition:
             most: how many batches it takes at most; only steps that are read ahead are cut there.
         """
         loaded, self._loaded = self._loaded, None
-        self._is_over, self._is_exhausted, self._was_opened = False, False, True
+        self._end, self._was_opened = _End(), True
         self._marks = deque(maxlen=max(ahead, 1))
         if loaded is not None and not loaded["is_over"]:
             if loaded["is_exhausted"]:
-                self._is_exhausted = True
+                self._end = _End(is_exhausted=True, was_cut=loaded["was_cut"])
                 self._settle(loaded["now"])
                 return iter(())
             return self._remaining(loaded, ahead, most)
@@ -87,8 +86,7 @@ class DataPosition:
 
     def end_epoch(self, *, is_exhausted: bool) -> None:
         """Says that the epoch is over; `is_exhausted`: the steps were iterated to their end."""
-        self._is_over = True
-        self._was_cut = self._is_limited or not is_exhausted
+        self._end = _End(is_over=True, was_cut=self._is_limited or not is_exhausted)
         self._marks.clear()
 
     def state_dict(self, given: int) -> dict[str, Any]:
@@ -96,8 +94,7 @@ class DataPosition:
         if self._loaded is not None:
             return dict(self._loaded)
         mark = self._marks[0] if self._marks else self._mark(given)
-        ends = {"is_over": self._is_over, "was_cut": self._was_cut, "is_exhausted": self._is_exhausted}
-        return {**mark, **ends, "now": self._mark(mark["row"]) if self._marks else mark}
+        return {**mark, **asdict(self._end), "now": self._mark(mark["row"]) if self._marks else mark}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes back what `state_dict` returned; call it before `steps`.
@@ -126,7 +123,7 @@ class DataPosition:
         rng = capture_rng_state()
         unknown = {"taken": given, "ended": 0, "start": None, "generators": None, "kind": None, "source": None}
         mark = {"row": given, "loaders": [unknown] * len(self._positions), "rng": rng}
-        self.load_state_dict({**mark, "is_over": False, "was_cut": False, "is_exhausted": False, "now": mark})
+        self.load_state_dict({**mark, **asdict(_End()), "now": mark})
 
     def _opened(self, row: int = 0, ended: frozenset[int] = frozenset()) -> Iterator[Step]:
         single = self._loaders.is_single
@@ -160,8 +157,7 @@ class DataPosition:
                 break
             yield step[0]
             row += 1
-        self._is_exhausted = True
-        self._was_cut = self._is_limited
+        self._end = _End(is_exhausted=True, was_cut=self._is_limited)
         self._marks.append(self._mark(row))
 
     def _mark(self, row: int) -> dict[str, Any]:
@@ -170,3 +166,14 @@ class DataPosition:
             self._positions[0].taken = row
         loaders = [position.state_dict() for position in self._positions] if self._was_opened else None
         return {"row": row, "loaders": loaders, "rng": capture_rng_state()}
+
+
+@dataclass(frozen=True)
+class _End:
+    """How far an epoch is over."""
+
+    is_exhausted: bool = False
+    """Whether nothing is left to read, while the last batches are still being trained on."""
+    is_over: bool = False
+    was_cut: bool = False
+    """Whether the loaders weren't at their own end then."""
