@@ -1,191 +1,198 @@
+"""Promises of `DataPosition`, seen by a loop that saves at a boundary and another that goes on from there."""
+
 import random
-from collections.abc import Callable, Iterator
+import time
+from math import inf
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    Dataset,
-    IterableDataset,
-    SequentialSampler,
-    WeightedRandomSampler,
+from epoch_loops import (
+    ALL_WITHOUT_WORKERS,
+    READ_AGAIN,
+    WITH_WORKERS,
+    Loaders,
+    Loop,
+    Recording,
+    StatefulSampler,
+    seed,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
-from lt_fabric.data import CombinedLoader, DataPosition, skip_batches
+from lt_fabric.data import CombinedLoader, DataPosition
+from lt_interfaces.rng import capture_rng_state, restore_rng_state
 
-
-class Recording(Dataset[int]):
-    """Map-style set that records which items were read."""
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-        self.read: list[int] = []
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> int:
-        self.read.append(index)
-        return index
-
-
-class Stream(IterableDataset[int]):
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(5))
+# torchdata calls what torch has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
+EVERYWHERE = tuple(range(40))
+INEXACT = (
+    "stateful sampler",
+    "stateful batch sampler",
+    "StatefulDataLoader, own generator",
+    "StatefulDataLoader, weighted",
+)
+EXACT = [name for name in ALL_WITHOUT_WORKERS if name not in INEXACT]
+IN_WORKERS = pytest.mark.filterwarnings("ignore:Training goes on in mid-epoch with a DataLoader that has")
 
 
-class Doubling(DataLoader[int]):
-    """A user's loader that changes batches as they come, and whose __init__ takes other arguments."""
-
-    def __init__(self, length: int, size: int) -> None:
-        super().__init__(Recording(length), size, shuffle=True, generator=torch.Generator().manual_seed(3))
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        for batch in super().__iter__():
-            yield batch * 2
+def uninterrupted(make: Loaders, **options: Any) -> Loop:
+    seed(5)
+    return Loop(make(), **options).run(2)
 
 
-def generator() -> torch.Generator:
-    return torch.Generator().manual_seed(7)
+def assert_goes_on_exactly(make: Loaders, *, saves_at: tuple[int, ...] = EVERYWHERE, **options: Any) -> None:
+    """Save at these boundaries, and compare what a new process makes of each with what came after it."""
+    plain = uninterrupted(make, **options)
+    saving = uninterrupted(make, saves_at=saves_at, **options)
+    assert saving.seen == plain.seen, "saving isn't noticed"
+    for save in saving.saved:
+        seed(99)
+        resumed = Loop(make(), **options).run(2, save)
+        assert resumed.seen == plain.seen[save.steps_before :], f"saved after {save.steps_before} steps"
 
 
-LOADERS: dict[str, Callable[[], DataLoader[int]]] = {
-    "plain": lambda: DataLoader(Recording(11), batch_size=3),
-    "shuffled": lambda: DataLoader(Recording(11), batch_size=3, shuffle=True, generator=generator()),
-    "global generator": lambda: DataLoader(Recording(11), batch_size=3, shuffle=True),
-    "drop last": lambda: DataLoader(Recording(11), batch_size=3, drop_last=True),
-    "unbatched": lambda: DataLoader(Recording(5), batch_size=None, shuffle=True, generator=generator()),
-    "weighted": lambda: DataLoader(Recording(4), 2, sampler=WeightedRandomSampler([1, 2, 3, 4], 9)),
-    "batch sampler": lambda: DataLoader(
-        Recording(11), batch_sampler=BatchSampler(SequentialSampler(range(11)), 4, False)
-    ),
-    "subclass": lambda: Doubling(11, 3),
-    "workers": lambda: DataLoader(Recording(11), 3, shuffle=True, generator=generator(), num_workers=1),
-}
+# --- any loader, at any boundary ---
 
 
-def batches_of(iterator: Iterator[Any]) -> list[list[int]]:
-    return [batch.tolist() if isinstance(batch, torch.Tensor) else batch for batch in iterator]
+@pytest.mark.parametrize("name", EXACT)
+def test_what_follows_any_boundary_is_what_uninterrupted_training_sees(name: str) -> None:
+    assert_goes_on_exactly(ALL_WITHOUT_WORKERS[name])
 
 
-@pytest.mark.parametrize("name", [name for name in LOADERS if name != "workers"])
-@given(skipped=st.integers(0, 12))
-def test_the_rest_is_what_plain_iteration_gives(name: str, skipped: int) -> None:
-    torch.manual_seed(5)
-    plain = batches_of(iter(LOADERS[name]()))
-    torch.manual_seed(5)
-    assert batches_of(skip_batches(LOADERS[name](), skipped)) == plain[skipped:]
+@pytest.mark.parametrize("name", EXACT)
+def test_epochs_that_a_limit_cuts_go_on_exactly(name: str) -> None:
+    assert_goes_on_exactly(ALL_WITHOUT_WORKERS[name], limit=2)
 
 
-def test_the_rest_is_what_plain_iteration_gives_with_workers() -> None:
-    plain = batches_of(iter(LOADERS["workers"]()))
-    assert batches_of(skip_batches(LOADERS["workers"](), 2)) == plain[2:]
+@pytest.mark.parametrize("name", EXACT)
+def test_epochs_that_are_left_early_go_on_exactly(name: str) -> None:
+    assert_goes_on_exactly(ALL_WITHOUT_WORKERS[name], leaves_after=2)
 
 
-def test_the_epoch_after_is_what_it_would_have_been() -> None:
-    plain, resumed = LOADERS["shuffled"](), LOADERS["shuffled"]()
-    list(plain)
-    list(skip_batches(resumed, 2))
-    assert batches_of(iter(resumed)) == batches_of(iter(plain))
+@pytest.mark.xfail(reason="the epoch after the saved one has another order", strict=True)
+@pytest.mark.parametrize("name", INEXACT)
+def test_state_of_samplers_outlives_an_epoch_that_is_over(name: str) -> None:
+    assert_goes_on_exactly(ALL_WITHOUT_WORKERS[name])
+    assert_goes_on_exactly(ALL_WITHOUT_WORKERS[name], limit=2)
 
 
-def test_global_generator_ends_where_plain_iteration_leaves_it() -> None:
-    torch.manual_seed(5)
-    list(LOADERS["global generator"]())
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    list(skip_batches(LOADERS["global generator"](), 3))
-    assert torch.equal(torch.rand(3), expected)
+@pytest.mark.xfail(reason="the sampler is iterated once more", strict=True)
+def test_stateful_sampler_whose_last_batch_is_not_full_is_over_with_it() -> None:
+    assert_goes_on_exactly(lambda: DataLoader(Recording(11), 3, sampler=StatefulSampler(11)))
 
 
-def test_no_skipped_sample_is_read() -> None:
+@pytest.mark.xfail(reason="the loader's state is forgotten", strict=True)
+def test_stateful_loader_may_be_saved_again_before_the_next_pass_over_it() -> None:
+    make = ALL_WITHOUT_WORKERS["StatefulDataLoader, stateful set"]
+    first = uninterrupted(make, limit=1, saves_at=(0,))
+    second = Loop(make(), limit=1, saves_at=(0,)).run(1, first.saved[0])
+    assert Loop(make(), limit=1).run(2, second.saved[0]).seen == first.seen[1:]
+
+
+@pytest.mark.filterwarnings("ignore:Going on after batch")
+@pytest.mark.parametrize("name", READ_AGAIN)
+def test_what_is_read_again_goes_on_exactly(name: str) -> None:
+    assert_goes_on_exactly(READ_AGAIN[name])
+
+
+@IN_WORKERS
+@pytest.mark.parametrize("name", WITH_WORKERS)
+def test_loaders_with_workers_go_on_exactly(name: str) -> None:
+    assert_goes_on_exactly(WITH_WORKERS[name], saves_at=(0, 3, 9))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from([name for name in EXACT if "tateful" not in name and "unknown" not in name]),
+    interruptions=st.lists(st.integers(0, 5), min_size=2, max_size=5),
+    limit=st.integers(1, 6) | st.just(inf),
+)
+def test_a_run_may_be_interrupted_again_and_again(name: str, interruptions: list[int], limit: float) -> None:
+    make = ALL_WITHOUT_WORKERS[name]
+    plain = uninterrupted(make, limit=limit)
+    seen: list[Any] = []
+    save = None
+    seed(5)
+    for steps in interruptions:
+        part = Loop(make(), limit=limit, saves_at=(steps,)).run(2, save)
+        if not part.saved:
+            seen += part.seen
+            break
+        save = part.saved[0]
+        seen += part.seen[: save.steps_before]
+        seed(99)
+    else:
+        seen += Loop(make(), limit=limit).run(2, save).seen
+    assert seen == plain.seen
+
+
+@pytest.mark.parametrize("name", ALL_WITHOUT_WORKERS)
+def test_saving_again_right_after_resuming_saves_the_same_place(name: str) -> None:
+    make = ALL_WITHOUT_WORKERS[name]
+    first = uninterrupted(make, saves_at=(1,))
+    save = first.saved[0]
+    loop = Loop(make())
+    loop.position.load_state_dict(save.position)
+    save.position = loop.position.state_dict(loop.position.row)
+    assert Loop(make()).run(2, save).seen == first.seen[save.steps_before :]
+
+
+@pytest.mark.parametrize("name", ALL_WITHOUT_WORKERS)
+def test_saving_again_once_the_loaders_are_open_saves_the_same_place(name: str) -> None:
+    make = ALL_WITHOUT_WORKERS[name]
+    first = uninterrupted(make, saves_at=(1,))
+    save = first.saved[0]
+    loop = Loop(make())
+    loop.position.load_state_dict(save.position)
+    restore_rng_state(save.rng)
+    row, ahead = loop.position.row, loop.position.batches_ahead
+    steps = loop.position.steps(ahead)
+    for _ in range(ahead):
+        next(steps, None)
+    save.position, save.rng = loop.position.state_dict(row), capture_rng_state()
+    assert Loop(make()).run(2, save).seen == first.seen[save.steps_before :]
+
+
+# --- generators ---
+
+
+def draws() -> tuple[float, float, float]:
+    return random.random(), np.random.random(), torch.rand(()).item()
+
+
+@pytest.mark.parametrize("name", ALL_WITHOUT_WORKERS)
+def test_global_generators_are_as_they_were_when_the_state_was_taken(name: str) -> None:
+    save = uninterrupted(ALL_WITHOUT_WORKERS[name], saves_at=(0,)).saved[0]
+    seed(99)
+    position = Loop(ALL_WITHOUT_WORKERS[name]()).position
+    position.load_state_dict(save.position)
+    position.steps(position.batches_ahead)
+    found = draws()
+    restore_rng_state(save.rng)
+    assert found == draws()
+
+
+# --- no item is read ---
+
+
+def test_no_skipped_item_is_read() -> None:
+    save = uninterrupted(lambda: DataLoader(Recording(10), 2, shuffle=True), saves_at=(2,)).saved[0]
     dataset = Recording(10)
-    loader = DataLoader(dataset, batch_size=2, shuffle=True, generator=generator())
-    rest = skip_batches(loader, 3)
-    assert dataset.read == []
-    assert batches_of(rest) == [dataset.read[:2], dataset.read[2:]]
+    seen = Loop(DataLoader(dataset, 2, shuffle=True)).run(1, save).seen
+    assert len(dataset.read) == 4
+    assert dataset.read == [index for _, _, batch, _ in seen for index in batch]
 
 
-def test_a_million_samples_are_skipped_without_reading_one() -> None:
+def test_a_million_samples_are_skipped_within_a_second_without_reading_one() -> None:
     dataset = Recording(1_000_000)
-    rest = skip_batches(DataLoader(dataset, batch_size=10, shuffle=True), 99_999)
-    next(rest)
+    position = DataPosition(CombinedLoader(DataLoader(dataset, 10, shuffle=True)))
+    position.skip(99_999)
+    before = time.process_time()
+    steps = position.steps()
+    assert time.process_time() - before < 1
+    assert dataset.read == []
+    assert next(steps)[1] == 99_999
     assert len(dataset.read) == 10
-
-
-@pytest.mark.parametrize("make", [lambda: DataLoader(Stream(), 2), lambda: [1, 2, 3]], ids=["stream", "list"])
-def test_loader_that_cannot_be_positioned_is_read_with_a_warning(make: Callable[[], Any]) -> None:
-    plain = batches_of(iter(make()))
-    with pytest.warns(UserWarning, match="reading what was seen"):
-        rest = skip_batches(make(), 1)
-    assert batches_of(rest) == plain[1:]
-
-
-def test_nothing_to_skip_needs_no_warning() -> None:
-    assert list(skip_batches([1, 2], 0)) == [1, 2]
-
-
-class Stateful:
-    def __init__(self) -> None:
-        self.at = 0
-
-    def __iter__(self) -> Iterator[int]:
-        while self.at < 5:
-            self.at += 1
-            yield self.at - 1
-
-    def state_dict(self) -> dict[str, int]:
-        return {"at": self.at}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        self.at = state["at"]
-
-
-def test_position_round_trips_as_plain_data() -> None:
-    position = DataPosition()
-    position.start_epoch(2)
-    position.batches_in_epoch += 3
-    restored = DataPosition()
-    restored.load_state_dict(position.state_dict())
-    assert restored == position
-    assert position.state_dict() == {"epoch": 2, "batches_in_epoch": 3, "loader_states": []}
-
-
-def test_new_epoch_stands_before_its_first_batch() -> None:
-    position = DataPosition(epoch=0, batches_in_epoch=7)
-    position.start_epoch(1)
-    assert (position.epoch, position.batches_in_epoch) == (1, 0)
-
-
-def test_stateful_loader_goes_on_where_it_was_saved() -> None:
-    loader = CombinedLoader(Stateful(), "max_size_cycle")
-    steps = iter(loader)
-    seen = [next(steps)[0] for _ in range(random.Random(0).randint(1, 4))]
-    position = DataPosition(batches_in_epoch=len(seen))
-    position.capture(loader)
-
-    resumed = CombinedLoader(Stateful(), "max_size_cycle")
-    restored = DataPosition()
-    restored.load_state_dict(position.state_dict())
-    restored.restore(resumed)
-    assert seen + [batch for batch, _, _ in resumed] == [0, 1, 2, 3, 4]
-
-
-def test_saved_states_need_loaders_to_go_to() -> None:
-    with pytest.raises(RuntimeError, match="state of 1 loaders, but 0"):
-        DataPosition(loader_states=[{"at": 1}]).restore(CombinedLoader(range(3)))
-
-
-def test_position_without_states_fits_any_loader() -> None:
-    DataPosition(epoch=1).restore(CombinedLoader([Stateful(), range(3)]))
-
-
-def test_later_changes_do_not_reach_a_saved_position() -> None:
-    position = DataPosition(loader_states=[{"at": 1}])
-    saved = position.state_dict()
-    position.loader_states[0]["at"] = 2
-    assert saved["loader_states"] == [{"at": 1}]
