@@ -175,7 +175,7 @@ def test_a_checkpoint_tells_of_itself(new_run: NewRun, tmp_path: Path) -> None:
     assert state["last_model_path"] == str(tmp_path / "c" / "last.ckpt")
     assert set(state) == {
         *("monitor", "best_model_score", "best_model_path", "current_score", "dirpath", "best_k_models"),
-        *("kth_best_model_path", "kth_value", "last_model_path"),
+        *("kth_best_model_path", "kth_value", "last_model_path", "watch"),
     }
 
 

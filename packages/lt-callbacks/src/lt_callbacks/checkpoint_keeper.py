@@ -146,8 +146,12 @@ class CheckpointKeeper:
         trainer.broadcast(path)  # nobody goes on before the link is there
 
     def _write(self, trainer: Run, path: str) -> None:
-        trainer.save_checkpoint(path, weights_only=self.rules.weights_only)
-        self.saved_step = trainer.global_step
+        before, self.saved_step = self.saved_step, trainer.global_step  # what's saved knows that it was
+        try:
+            trainer.save_checkpoint(path, weights_only=self.rules.weights_only)
+        except BaseException:
+            self.saved_step = before
+            raise
 
     def _new_path(self, trainer: Run, filename: str | None, *, replacing: str | None) -> str:
         """Return the path of a checkpoint saved now, one that's free unless it may be replaced. Collective."""

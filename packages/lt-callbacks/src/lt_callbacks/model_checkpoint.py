@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, Literal
 
@@ -118,6 +118,8 @@ class ModelCheckpoint(Checkpoint):
         rules = KeepingRules(filename, monitor, verbose, save_last, save_weights_only, enable_version_counter)
         self._keeper = CheckpointKeeper(rules, style, KeptCheckpoints(TopK(save_top_k, mode)))
         self._watch = _Watch()
+        self._resumed: dict[str, Any] | None = None
+        """What the last three knew in the run that's resumed, until training starts."""
         self._has_remote: Callable[[str], bool] | None = None
         """Tells whether there's a checkpoint at a URL, while there's a run to ask."""
 
@@ -207,11 +209,13 @@ class ModelCheckpoint(Checkpoint):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {"monitor": self.monitor, "dirpath": self.dirpath, **self._keeper.kept.state_dict()}
+        watch = asdict(self._watch) | {"saved_step": self._keeper.saved_step, "due_at_seconds": 0.0}
+        return {"monitor": self.monitor, "dirpath": self.dirpath, **self._keeper.kept.state_dict(), "watch": watch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take back the books as far as the files still exist, also when their folder was moved meanwhile."""
         self._keeper.kept = self._keeper.kept.restored(state_dict, self.dirpath, self._has_remote)
+        self._resumed = state_dict.get("watch")
 
     # --- what users ask ---
 
@@ -262,8 +266,11 @@ class ModelCheckpoint(Checkpoint):
         self._has_remote = None
 
     def on_train_start(self, trainer: Run, pl_module: Any) -> None:
-        self._keeper.saved_step = trainer.global_step  # where a run starts, its checkpoint exists or it's worth none
-        self._watch = _Watch(seen_step=trainer.global_step, due_at_seconds=time.monotonic())
+        # Where a run starts, its checkpoint exists or it's worth none; where it goes on, the file knows.
+        new = {"saved_step": trainer.global_step, "seen_step": trainer.global_step}
+        facts, self._resumed = dict(self._resumed or new), None
+        self._keeper.saved_step = facts.pop("saved_step")
+        self._watch = _Watch(**{**facts, "due_at_seconds": time.monotonic()})
         # Ranks may see a shared folder with delay: rank 0's view of what exists holds for all.
         self._keeper.kept = trainer.broadcast(self._keeper.kept)
 

@@ -34,6 +34,8 @@ class _Hearing:
     """What its span is called under a profiler."""
     is_mute: bool
     """Whether what it returns is dropped."""
+    saver: str | None
+    """The key of the checkpoint callback that it belongs to, if it does."""
 
 
 class HookPlan:
@@ -48,14 +50,26 @@ class HookPlan:
         self.hearers: dict[str, tuple[Hear, ...]] = {hook.name: () for hook in HOOKS}
         """Who hears each hook. The loop over a hook's hearers in a step is written out, so that a hook that nobody
         hears costs no call."""
+        self.saving: tuple[str, str] | None = None
+        """The hook and the checkpoint callback that hears it now; what it saves goes on after it (`catch_up`)."""
+        self.interrupted: tuple[str, str] | None = None
+        """The same at the time when the checkpoint was saved that this run goes on from."""
+        self._savers: dict[str, list[tuple[str, Hear]]] = {}
 
     def resolve(self, trainer: Any, callbacks: Iterable[Any], *, module: Any, datamodule: Any | None) -> None:
         """Find out who hears what; called before a stage and when callbacks change."""
         callbacks = list(callbacks)
+        self.interrupted = None
         for hook in HOOKS:
             if hook.kind is Kind.EVENT:
                 hearers = _hearers_of(hook, trainer, callbacks=callbacks, module=module, datamodule=datamodule)
-                self.hearers[hook.name] = tuple(self._within(hook.name, hearer) for hearer in hearers)
+                hears = tuple(self._within(hook.name, hearer) for hearer in hearers)
+                self.hearers[hook.name] = hears
+                self._savers[hook.name] = [
+                    (hearer.saver, hear)
+                    for hearer, hear in zip(hearers, hears, strict=True)
+                    if hearer.saver is not None
+                ]
 
     def notify(self, name: str, *args: Any) -> Any:
         """Tell everybody who hears the hook, in the table's order; return what the module answered, if it's last."""
@@ -64,10 +78,21 @@ class HookPlan:
             answer = hear(*args)
         return answer
 
+    def catch_up(self, name: str, *args: Any) -> None:
+        """Tell the checkpoint callbacks that come after the one whose file a run goes on from, if it was this hook."""
+        if self.interrupted is None or self.interrupted[0] != name:
+            return
+        saver, self.interrupted = self.interrupted[1], None
+        keys = [key for key, _ in self._savers[name]]
+        for _, hear in self._savers[name][keys.index(saver) + 1 if saver in keys else len(keys) :]:
+            hear(*args)
+
     def _within(self, name: str, hearer: _Hearing) -> Hear:
         """Wrap a hearer so that the clock shows the hook while it runs, also when it raises."""
         clock, mute = self._clock, hearer.is_mute
         hear = profiled(self._profiler, hearer.action, hearer.hear)
+        if hearer.saver is not None:
+            hear = self._noting(hear, (name, hearer.saver))
 
         def heard(*args: Any) -> Any:
             outer = clock.hook
@@ -79,6 +104,18 @@ class HookPlan:
             return None if mute else answer
 
         return heard
+
+    def _noting(self, hear: Hear, moment: tuple[str, str]) -> Hear:
+        """Wrap a checkpoint callback's hearer so that what it saves says where it was saved."""
+
+        def noted(*args: Any) -> Any:
+            self.saving = moment
+            try:
+                return hear(*args)
+            finally:
+                self.saving = None
+
+        return noted
 
 
 def overrides(owner: Any, name: str) -> bool:
@@ -115,7 +152,9 @@ def _hearers_of(
             if _hears(owner, hook.name):
                 method = getattr(owner, hook.name)
                 hear = _leading(method, trainer, module) if is_callback else method
-                found.append(_Hearing(hear, action_name(_KIND[hearer], owner, hook.name), is_mute=is_callback))
+                saver = owner.state_key if getattr(owner, "role", None) is Role.CHECKPOINT else None
+                action = action_name(_KIND[hearer], owner, hook.name)
+                found.append(_Hearing(hear, action, is_mute=is_callback, saver=saver))
     return found
 
 

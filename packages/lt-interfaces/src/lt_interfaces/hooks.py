@@ -53,6 +53,8 @@ EPOCH_LOG: Final = LogRule(on_step=False, on_epoch=True, fixed=True)
 
 _CM: Final = (Hearer.CALLBACK, Hearer.MODULE)
 _M: Final = (Hearer.MODULE,)
+_MONITORS_LAST: Final = (Hearer.CALLBACK, Hearer.MODULE, Hearer.MONITOR)
+"""For hooks in which checkpoints are saved: a file holds what everybody else has done in the hook."""
 _MD: Final = (Hearer.MODULE, Hearer.DATAMODULE)
 
 
@@ -84,7 +86,7 @@ def _evaluation(stage: str, log: LogRule | None, epoch_log: LogRule | None) -> I
     yield Hook(f"{_STEP_STAGE[stage]}_step", ("batch", "batch_idx", "dataloader_idx=0"), _M, log, Kind.STEP)
     yield Hook(f"on_{stage}_batch_end", outputs, log=log)
     yield Hook(f"on_{stage}_epoch_end", log=epoch_log)
-    yield Hook(f"on_{stage}_end")
+    yield Hook(f"on_{stage}_end", (), _MONITORS_LAST if stage == "validation" else _CM)
     yield Hook(f"on_{stage}_model_train", (), _M)
 
 
@@ -126,11 +128,11 @@ HOOKS: Final[tuple[Hook, ...]] = (
         Kind.STEP,
     ),
     Hook("lr_scheduler_step", ("scheduler", "metric"), _M, kind=Kind.STEP),
-    Hook("on_train_batch_end", ("outputs", "batch", "batch_idx"), log=STEP_LOG),
+    Hook("on_train_batch_end", ("outputs", "batch", "batch_idx"), _MONITORS_LAST, STEP_LOG),
     # --- validating, inside or outside of fitting ---
     *_evaluation("validation", EVALUATION_LOG, EPOCH_LOG),
     # --- the end of an epoch and of training ---
-    Hook("on_train_epoch_end", (), (Hearer.CALLBACK, Hearer.MODULE, Hearer.MONITOR), EPOCH_LOG),
+    Hook("on_train_epoch_end", (), _MONITORS_LAST, EPOCH_LOG),
     Hook("on_save_checkpoint", ("checkpoint",), _CM),
     Hook("on_train_end"),
     # --- testing and predicting ---

@@ -78,6 +78,8 @@ def _restore_position(run: FitRun, own: Mapping[str, Any], report: RestoreReport
     run.results.load_state_dict(own["results"])
     run.job.board.callback.update(own["callback_metrics"])
     run.validation.load_state_dict(own["validation"])
+    saved_in = own.get("saved_in")
+    run.job.hooks.interrupted = tuple(saved_in) if saved_in is not None else None
 
 
 def _require_training_state(checkpoint: Mapping[str, Any]) -> None:

@@ -27,6 +27,7 @@ def fit(run: FitRun) -> None:
     hooks.notify("on_train_start")
     if run.progress.epochs_processed > run.progress.epochs_completed:
         run.results.epoch_ended = True
+        hooks.catch_up("on_train_epoch_end")
         _close_epoch(run)  # resumed from a checkpoint that was saved while an epoch ended
     while not is_done(run):
         train_epoch(run, transfer)
@@ -38,8 +39,9 @@ def train_epoch(run: FitRun, transfer: Transfer) -> None:
     _start_epoch(run)
     progress, requests, has_limit = run.progress, run.requests, run.job.limits.max_steps != -1
     is_exhausted = False
-    if progress.is_batch_open:
-        finish_batch(run, progress.batches_in_epoch - 1)  # resumed from within its hooks
+    if progress.is_batch_open:  # resumed from within its hooks; what it was trained on is gone
+        run.job.hooks.catch_up("on_train_batch_end", None, None, progress.batches_in_epoch - 1)
+        finish_batch(run, progress.batches_in_epoch - 1)
     for batch, batch_idx, _, is_last in run.data.remaining_steps():
         progress.is_last_batch, progress.is_in_batch = is_last, True
         if train_batch(run, batch, batch_idx=batch_idx, transfer=transfer) == SKIP_EPOCH:
@@ -157,8 +159,9 @@ def _publish_steps(run: FitRun) -> None:
 def _validation_is_due(run: FitRun, batch_idx: int) -> bool:
     """Ask the schedule, with what it needs to know of this moment."""
     progress, schedule = run.progress, run.validation.schedule
-    if progress.validated_at == progress.batches:
-        return run.validation.is_interrupted  # resumed from within that validation, or from the hooks at its end
+    if progress.validated_at == progress.batches:  # resumed from within that validation, or from the hooks at its end
+        run.job.hooks.catch_up("on_validation_end")
+        return run.validation.is_interrupted
     elapsed = monotonic() - run.validation.ended_at if schedule.interval_seconds is not None else 0.0
     return schedule.is_due(
         progress.epochs_completed,
