@@ -1,6 +1,6 @@
 import gc
-from collections.abc import Iterator
-from itertools import count, zip_longest
+from collections.abc import Callable, Iterator
+from itertools import count, repeat, zip_longest
 from math import inf
 from typing import Any
 
@@ -31,14 +31,6 @@ class Counting:
         self.starts += 1
         yield from range(self.length)
         self.ends += 1
-
-
-class Stateful(Counting):
-    def state_dict(self) -> dict[str, int]:
-        return {"length": self.length}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        self.length = state_dict["length"]
 
 
 class Stream(IterableDataset[int]):
@@ -243,17 +235,37 @@ def test_samplers_come_in_the_nest_of_the_loaders() -> None:
     assert loader.batch_sampler == {"a": shuffled.batch_sampler, "b": [plain.batch_sampler, None]}
 
 
-def test_states_of_stateful_loaders_round_trip() -> None:
-    states = CombinedLoader([Stateful(3), Counting(1), Stateful(5)]).state_dicts()
-    assert states == [{"length": 3}, {"length": 5}]
-    loaders = [Stateful(0), Counting(1), Stateful(0)]
-    CombinedLoader(loaders).load_state_dicts(states)
-    assert [loader.length for loader in loaders] == [3, 1, 5]
+def openers_after(row: int, mode: str, data: list[list[str]]) -> list[Callable[[], Iterator[str]]]:
+    """Give what's left of the pass over each loader, and whole passes after it."""
+
+    def passes(part: list[str]) -> Iterator[Iterator[str]]:
+        stands_at = (row - 1) % len(part) + 1 if mode == "max_size_cycle" and row else row
+        yield iter(part[stands_at:])
+        yield from map(iter, repeat(part))
+
+    return [passes(part).__next__ for part in data]
 
 
-def test_states_for_another_number_of_loaders_are_refused() -> None:
-    with pytest.raises(RuntimeError, match="state of 2 loaders, but 1"):
-        CombinedLoader([Stateful(3), Counting(1)]).load_state_dicts([{}, {}])
+@pytest.mark.parametrize("mode", ["min_size", "max_size", "max_size_cycle"])
+@given(case=loaders_with_limits(min_size=1), row=st.integers(0, 7))
+def test_passes_that_are_under_way_give_the_rest(mode: str, case: tuple[list[list[str]], Any], row: int) -> None:
+    data, _ = case
+    ended = {place for place, part in enumerate(data) if len(part) < row}
+    rest = combined(mode, data, None).iterate(openers_after(row, mode, data), row=row, ended=ended)
+    assert list(rest) == model(mode, data)[row:]
+
+
+def test_loader_that_has_ended_is_opened_no_more() -> None:
+    short, long = Counting(1), Counting(4)
+    openers: list[Any] = [short.__iter__, lambda: iter(range(3, 4))]
+    steps = CombinedLoader([short, long], "max_size").iterate(openers, row=3, ended={0})
+    assert list(steps) == [([None, 3], 3, 0)]
+    assert short.starts == 0
+
+
+@pytest.mark.parametrize(("loaders", "is_single"), [(Counting(1), True), ([Counting(1)], False), ([], False)])
+def test_one_loader_in_no_nest_is_single(loaders: Any, is_single: bool) -> None:
+    assert CombinedLoader(loaders).is_single == is_single
 
 
 @pytest.mark.parametrize("mode", ["min_size", "max_size_cycle", "max_size", "sequential"])

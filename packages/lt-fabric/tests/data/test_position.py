@@ -16,7 +16,9 @@ from epoch_loops import (
     Loop,
     Recording,
     StatefulSampler,
+    plain,
     seed,
+    stored,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -196,3 +198,45 @@ def test_a_million_samples_are_skipped_within_a_second_without_reading_one() -> 
     assert dataset.read == []
     assert next(steps)[1] == 99_999
     assert len(dataset.read) == 10
+
+
+# --- what a position can be given ---
+
+
+def test_another_number_of_loaders_is_refused() -> None:
+    save = uninterrupted(lambda: [range(3), range(3)], saves_at=(0,)).saved[0]
+    with pytest.raises(ValueError, match=r"that of 2 loaders, but there are 1\. Resume with the loaders"):
+        DataPosition(CombinedLoader(range(3))).load_state_dict(save.position)
+
+
+def test_position_saved_before_the_loaders_were_opened_begins_at_the_first_batch() -> None:
+    def make() -> DataPosition:
+        return DataPosition(CombinedLoader([range(3)]))
+
+    saved, position = make().state_dict(0), make()
+    position.load_state_dict(stored(saved))
+    assert not position.is_resumed
+    assert len(list(position.steps())) == 3
+
+
+def test_row_and_whether_it_goes_on_are_known_before_the_steps() -> None:
+    save = uninterrupted(lambda: DataLoader(Recording(6), 2), saves_at=(1, 3)).saved
+    found = []
+    for place in save:
+        position = DataPosition(CombinedLoader(DataLoader(Recording(6), 2)))
+        before = (position.row, position.is_resumed)
+        position.load_state_dict(place.position)
+        found.append((before, (position.row, position.is_resumed)))
+    assert found == [((0, False), (2, True)), ((0, False), (0, False))]
+
+
+def test_batches_whose_position_nobody_saved_are_skipped_without_moving_generators() -> None:
+    seed(5)
+    whole = [plain(batch) for batch in DataLoader(Recording(9), 2, shuffle=True)]
+    seed(5)
+    before = torch.get_rng_state()
+    position = DataPosition(CombinedLoader(DataLoader(Recording(9), 2, shuffle=True)))
+    position.skip(2)
+    steps = position.steps()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [(plain(batch), row) for batch, row, _ in steps] == [(whole[row], row) for row in (2, 3, 4)]
