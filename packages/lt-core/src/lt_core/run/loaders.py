@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from math import inf
 from typing import Any
@@ -96,6 +96,16 @@ class StageLoaders:
         """Whether the source was asked."""
         return self.combined is not None
 
+    @property
+    def item_seed(self) -> int | None:
+        """The seed of each item's randomness; ``None`` where items aren't seeded."""
+        return None if self.rules.seed_items is False else item_seed(self.rules.seed_items)
+
+    def keep_item_seed(self, seed: int | None) -> None:
+        """Use the seed of the run that's resumed, where none was given as a number."""
+        if seed is not None and self.rules.seed_items is True:
+            self.rules = replace(self.rules, seed_items=seed)
+
     def is_stale(self, epoch: int) -> bool:
         """Whether the loaders must be asked for again in this epoch."""
         every = self.rules.reload_every_n_epochs
@@ -143,8 +153,8 @@ class StageLoaders:
                 loader, num_replicas=shares["num_replicas"], rank=shares["rank"], seed=seed, each_once=not training
             )
         seed_workers(loader, strategy.global_rank)
-        if self.rules.seed_items is not False:
-            loader = with_seeded_items(loader, item_seed(self.rules.seed_items))
+        if self.item_seed is not None:
+            loader = with_seeded_items(loader, self.item_seed)
         return strategy.setup_dataloader(loader)
 
     def _count(self, combined: CombinedLoader) -> list[int | float]:
