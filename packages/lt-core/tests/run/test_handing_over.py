@@ -1,10 +1,12 @@
 """Steps that take batches themselves."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tiny_runs import Saver, fit
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -42,6 +44,13 @@ def test_a_step_that_takes_nothing_is_refused() -> None:
         list(handed_over(marked(2)))
 
 
+def test_numbers_of_batches_go_on_where_a_resumed_epoch_stands() -> None:
+    steps = handed_over(iter([("last", 4, 0, True)]), 4)
+    iterator, batch_idx, _, is_last = next(steps)
+    assert (next(iterator), batch_idx, is_last, iterator.taken) == (("last", 4, 0), 4, True, 5)
+    assert list(steps) == []
+
+
 class TakesItself(LightningModule):
     """Takes batches in the training step, and moves nothing."""
 
@@ -74,3 +83,18 @@ def test_a_step_with_dataloader_iter_sees_every_batch_once_per_epoch() -> None:
     trainer.fit(module, DataLoader(torch.ones(6, 4), batch_size=2))
     assert module.seen == [0, 1, 2, 0, 1, 2]
     assert trainer.global_step == 4
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
+def test_a_step_with_dataloader_iter_goes_on_in_mid_epoch(at: int, tmp_path: Path) -> None:
+    def run(*callbacks: Any, **start: Any) -> TakesItself:
+        torch.manual_seed(0)
+        module = TakesItself()
+        data = torch.arange(24.0).reshape(6, 4) / 24
+        fit(tmp_path, module, *callbacks, data=DataLoader(data, batch_size=2, shuffle=True), max_epochs=2, **start)
+        return module
+
+    whole = run(Saver(tmp_path / "x.ckpt", "on_train_batch_end", at))
+    rest = run(ckpt_path=tmp_path / "x.ckpt")
+    assert whole.seen[:at] + rest.seen == [0, 1, 2, 0, 1, 2]
+    assert torch.equal(whole.layer.weight, rest.layer.weight)

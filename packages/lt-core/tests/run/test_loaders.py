@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,14 @@ from lt_core.run.loaders import LoaderRules, LoaderSource, StageLoaders, TrainDa
 from lt_fabric.data import CombinedLoader
 from lt_fabric.single_device import SingleDeviceStrategy
 from lt_interfaces.errors import MisconfigurationException
+from lt_interfaces.rng import capture_rng_state
 
 STRATEGY = SingleDeviceStrategy("cpu")
 
 
 def rules_of(stage: str, mode: str, **rules: Any) -> LoaderRules:
     free = {"limit": 1.0, "overfit": False, "use_distributed_sampler": True, "reload_every_n_epochs": 0}
-    return LoaderRules(stage=stage, mode=mode, **{**free, "hands_over": False, **rules})
+    return LoaderRules(stage=stage, mode=mode, **{**free, "seed_items": False, "hands_over": False, **rules})
 
 
 def loaders_of(passed: Any, *, stage: str = "val", **rules: Any) -> StageLoaders:
@@ -95,43 +98,166 @@ def test_last_step_is_marked() -> None:
     assert marks == [(0, 0, False), (1, 0, False), (0, 1, True)]
 
 
-def test_steps_after_some_read_none_of_those() -> None:
-    read: list[int] = []
-
-    class Counting(torch.utils.data.Dataset[Tensor]):
-        def __getitem__(self, index: int) -> Tensor:
-            read.append(index)
-            return torch.tensor(index)
-
-        def __len__(self) -> int:
-            return 6
-
-    loaders = loaders_of(DataLoader(Counting(), batch_size=2), stage="train")
-    steps = [(batch.tolist(), index, last) for batch, index, _, last in loaders.steps_after(2)]
-    assert steps == [([4, 5], 2, True)]
-    assert read == [4, 5]
+# --- where the training data stands ---
 
 
-def test_steps_after_some_of_several_loaders_go_on_together() -> None:
-    loaders = loaders_of([rows(3), rows(2)], stage="train")
-    steps = list(loaders.steps_after(1))
-    assert [(index, last) for _, index, _, last in steps] == [(1, False), (2, True)]
-    assert torch.equal(steps[0][0][0], list(rows(3))[1])
+class Counting(torch.utils.data.Dataset[Tensor]):
+    """Six numbers; remembers which were read."""
+
+    def __init__(self) -> None:
+        self.read: list[int] = []
+
+    def __getitem__(self, index: int) -> Tensor:
+        self.read.append(index)
+        return torch.tensor(index)
+
+    def __len__(self) -> int:
+        return 6
 
 
-def test_epoch_order_is_drawn_again_from_the_saved_random_state() -> None:
-    loader = rows(4, shuffle=True)
-    data = TrainData(loaders_of(loader, stage="train"))
-    data.start()
-    epoch = [batch for batch, *_ in data.remaining_steps(0)]
-    again = TrainData(loaders_of(loader, stage="train"))
-    state = data.state_dict()
-    torch.manual_seed(9)
-    again.load_state_dict(state, state["epoch_rng"])
+class Endless(torch.utils.data.IterableDataset[int]):
+    """Counts on, and saves how far."""
+
+    def __init__(self) -> None:
+        self.at = 0
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            self.at += 1
+            yield self.at
+
+    def state_dict(self) -> dict[str, int]:
+        return {"at": self.at}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.at = state["at"]
+
+
+def training_data(passed: Any, **rules: Any) -> TrainData:
+    return TrainData(loaders_of(passed, stage="train", **rules))
+
+
+def drawn(steps: Iterator[Any]) -> list[tuple[Any, int, bool]]:
+    return [(batch.tolist(), index, last) for batch, index, _, last in steps]
+
+
+def resumed(passed: Any, state: dict[str, Any], *, batches: int = 0, **rules: Any) -> TrainData:
+    data = training_data(passed, **rules)
+    data.load_state_dict(state, None)
+    data.resume(batches)
+    return data
+
+
+def shuffled() -> DataLoader[Tensor]:
+    return DataLoader(Counting(), batch_size=2, shuffle=True)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2, 3])
+@pytest.mark.parametrize("limit", [2, 1.0])
+def test_resumed_epoch_gives_the_batches_that_are_left(taken: int, limit: float) -> None:
+    data = training_data(shuffled(), limit=limit)
+    steps = data.remaining_steps()
+    seen = drawn(islice(steps, taken))
+    state = data.state_dict(len(seen))
+    rest = drawn(steps)
+    found = resumed(shuffled(), state, limit=limit)
+    assert found.is_resumed is False, "it's there now"
+    assert drawn(found.remaining_steps()) == rest
+
+
+def test_no_item_of_the_batches_before_is_read() -> None:
+    loader: Any = DataLoader(Counting(), batch_size=2)
+    data = training_data(DataLoader(Counting(), batch_size=2))
+    next(data.remaining_steps())
+    assert drawn(resumed(loader, data.state_dict(1)).remaining_steps()) == [([2, 3], 1, False), ([4, 5], 2, True)]
+    assert loader.dataset.read == [2, 3, 4, 5]
+
+
+def test_random_state_of_the_checkpoint_is_back_once_the_data_is() -> None:
+    data = training_data(shuffled())
+    next(data.remaining_steps())
+    state, rng = data.state_dict(1), capture_rng_state()
+    expected = torch.rand(3)
+    again = training_data(shuffled())
+    again.load_state_dict(state, rng)
+    again.resume(1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_position_is_the_saved_one_until_the_loaders_are_there() -> None:
+    data = training_data(shuffled())
+    next(data.remaining_steps())
+    state = data.state_dict(1)
+    again = training_data(shuffled())
+    again.load_state_dict(state, None)
     assert again.is_resumed
-    again.rewind_rng(2)
-    rest = [batch for batch, *_ in again.remaining_steps(2)]
-    assert all(torch.equal(one, other) for one, other in zip(rest, epoch[2:], strict=True))
+    assert again.state_dict(0) == state
+
+
+def test_loaders_that_were_not_asked_for_stand_nowhere() -> None:
+    source = LoaderSource("train", shuffled(), is_hook=False)
+    data = TrainData(StageLoaders(source, rules_of("train", "max_size_cycle")))
+    assert data.state_dict(0) == {"position": None}
+    assert data.num_batches == float("inf")
+
+
+def test_file_without_a_position_skips_what_was_trained_on() -> None:
+    loader: Any = DataLoader(Counting(), batch_size=2)
+    data = resumed(loader, {"position": None}, batches=2)
+    assert drawn(data.remaining_steps()) == [([4, 5], 2, True)]
+    assert loader.dataset.read == [4, 5]
+
+
+@pytest.mark.parametrize("is_exhausted", [True, False])
+def test_after_an_epoch_the_next_begins_with_its_first_batch(is_exhausted: bool) -> None:
+    data = training_data(shuffled())
+    steps = data.remaining_steps()
+    list(steps) if is_exhausted else next(steps)
+    data.end_epoch(is_exhausted=is_exhausted)
+    state, rng = data.state_dict(0), capture_rng_state()
+    following = drawn(data.remaining_steps())
+    again = training_data(shuffled())
+    again.load_state_dict(state, rng)
+    again.resume(0)
+    assert drawn(again.remaining_steps()) == following
+    assert [index for _, index, _ in following] == [0, 1, 2]
+
+
+def test_new_loaders_stand_before_their_first_batch() -> None:
+    data = training_data(DataLoader(Counting(), batch_size=2))
+    next(data.remaining_steps())
+    data.load(STRATEGY, 1)
+    assert [index for _, index, _ in drawn(data.remaining_steps())] == [0, 1, 2]
+
+
+def test_what_is_read_ahead_of_training_comes_again() -> None:
+    data = training_data(DataLoader(Endless(), batch_size=2), limit=4)
+    steps = data.remaining_steps()
+    next(steps)
+    state = data.state_dict(1)
+    again = resumed(DataLoader(Endless(), batch_size=2), state, limit=4)
+    rest = [([3, 4], 1, False), ([5, 6], 2, False), ([7, 8], 3, True)]
+    assert drawn(again.remaining_steps()) == rest == drawn(steps)
+
+
+@pytest.mark.parametrize("limit", [4, 1.0])
+def test_steps_that_take_batches_themselves_go_on_with_the_next(limit: float) -> None:
+    def give(data: TrainData, most: int) -> list[tuple[Any, int]]:
+        taken = []
+        for iterator, *_ in islice(data.remaining_steps(), most):
+            batch, batch_idx, _ = next(iterator)
+            taken.append((batch.tolist(), batch_idx))
+        return taken
+
+    torch.manual_seed(3)
+    data = training_data(rows(5, shuffle=True), hands_over=True, limit=limit)
+    before = give(data, 2)
+    state = data.state_dict(2)
+    torch.manual_seed(3)
+    whole = give(training_data(rows(5, shuffle=True), hands_over=True, limit=limit), 9)
+    torch.manual_seed(4)
+    assert before + give(resumed(rows(5, shuffle=True), state, hands_over=True, limit=limit), 9) == whole
+    assert len(whole) == (5 if limit == 1.0 else 4)
 
 
 # --- overfitting and combined loaders, with a real run ---

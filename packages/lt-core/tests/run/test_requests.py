@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_runs import Net, fit
 
-from lt_core.run.requests import Requests
+from lt_core.run.requests import Requests, SaveRequest
 from lt_interfaces.callback import Callback
 
 
@@ -25,14 +25,24 @@ def test_stop_is_asked_with_its_reason_and_taken_back() -> None:
     assert not requests.stop
 
 
-@given(st.lists(st.text(min_size=1, max_size=3)))
-def test_checkpoints_are_taken_in_the_order_asked_each_once(names: list[str]) -> None:
+@given(st.lists(st.builds(SaveRequest, st.text(), st.booleans(), st.none() | st.just({"a": 1}))))
+def test_checkpoints_are_taken_in_the_order_asked_each_once(wanted: list[SaveRequest]) -> None:
     requests = Requests()
-    for name in names:
-        requests.request_save(Path(name))
-    assert requests.is_pending == bool(names)
-    assert [requests.take_save() for _ in names] == [Path(name) for name in names]
+    for one in wanted:
+        requests.request_save(one)
+    assert requests.is_pending == bool(wanted)
+    assert [requests.take_save() for _ in wanted] == wanted
     assert requests.take_save() is None
+
+
+def test_checkpoint_holds_all_and_takes_no_options_unless_asked() -> None:
+    assert SaveRequest("x.ckpt") == SaveRequest("x.ckpt", weights_only=False, storage_options=None)
+
+
+def test_waking_asks_for_nothing_but_a_look() -> None:
+    requests = Requests()
+    requests.wake()
+    assert (requests.is_pending, requests.stop, requests.take_save()) == (True, False, None)
 
 
 class Act(Callback):
