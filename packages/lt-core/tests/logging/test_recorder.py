@@ -169,10 +169,10 @@ def test_a_resumed_epoch_goes_on_where_it_stood(options: Options, recorder: Reco
     recorder.start_batch(torch.zeros(4))
     log("loss", 1.0, on_epoch=True)
     assert recorder.results is not None
-    state = recorder.results.state_dict()
+    state = recorder.results.state_dict({})
     resumed = Recorder()
     resumed.hook, resumed.results = "training_step", Results(is_evaluation=False)
-    resumed.results.load_state_dict(state)
+    resumed.results.load_state_dict(state, {})
     again = Log(resumed, options, Model())
     resumed.start_batch(torch.zeros(12))
     again("loss", 5.0, on_epoch=True)
@@ -182,8 +182,8 @@ def test_a_resumed_epoch_goes_on_where_it_stood(options: Options, recorder: Reco
 def test_state_holds_only_what_was_logged_and_loads_into_slots_that_exist(log: Log, recorder: Recorder) -> None:
     log("loss", 1.0, on_epoch=True)
     assert recorder.results is not None
-    state = recorder.results.state_dict()
+    state = recorder.results.state_dict({})
     recorder.results.reset()
-    assert recorder.results.state_dict() == {"slots": []}
-    recorder.results.load_state_dict(state)
+    assert recorder.results.state_dict({}) == {"slots": []}
+    recorder.results.load_state_dict(state, {})
     assert log.epoch_value("loss") == 1.0

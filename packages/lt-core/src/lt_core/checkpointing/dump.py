@@ -8,6 +8,7 @@ import torch
 
 from lt_core.checkpointing.lightning_format import OWN_FORMAT, OWN_KEY, VERSION_KEY, WRITTEN_AS, loops_from
 from lt_core.hook_plan import overrides
+from lt_core.logging.metric_objects import metric_states, metrics_of
 from lt_core.run.fit_run import FitRun
 from lt_core.run.job import Job
 from lt_interfaces.plain_values import to_plain
@@ -98,11 +99,14 @@ def _own_state(job: Job, run: FitRun | None) -> dict[str, Any]:
         "saved_in": list(job.hooks.saving) if job.hooks.saving is not None else None,
     }
     if run is not None:
+        metrics = metrics_of(job.model)
         state |= {
             "progress": run.progress.state_dict(),
+            "item_seed": run.data.loaders.item_seed,
             "data": run.data.state_dict(run.progress.batches_in_epoch),
             "window": run.optimization.window_state(job.model, keeps_gradients=_keeps_gradients(job.module)),
-            "results": run.results.state_dict(),
+            "results": run.results.state_dict(metrics),
+            "metrics": metric_states(metrics),
             "callback_metrics": {name: value.detach() for name, value in job.board.callback.items()},
             "validation": run.validation.state_dict(),
         }

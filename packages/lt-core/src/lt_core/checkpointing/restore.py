@@ -6,10 +6,12 @@ from typing import Any
 
 from lt_core.checkpointing.lightning_format import OWN_KEY, progress_from
 from lt_core.checkpointing.report import RestoreReport
+from lt_core.logging.metric_objects import keeps_state, load_metric_states, metrics_of
 from lt_core.run.fit_run import FitRun
 from lt_core.run.job import Job
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.plain_values import from_plain
+from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.states import TrainerFn
 
 
@@ -72,14 +74,33 @@ def _restore_position(run: FitRun, own: Mapping[str, Any], report: RestoreReport
     if not is_ours:
         run.data.load_state_dict({"position": None}, None)  # the batches that were trained on are skipped all the same
         return
+    for loaders in (run.data.loaders, run.validation.run.loaders):
+        loaders.keep_item_seed(own.get("item_seed"))
     rank, rng = run.job.runtime.strategy.global_rank, own["rng"]
     run.data.load_state_dict(own["data"], rng[rank] if rank < len(rng) else None)
     run.optimization.load_window_state(run.job.model, own["window"])
-    run.results.load_state_dict(own["results"])
+    _restore_metrics(run, own, report)
     run.job.board.callback.update(own["callback_metrics"])
     run.validation.load_state_dict(own["validation"])
     saved_in = own.get("saved_in")
     run.job.hooks.interrupted = tuple(saved_in) if saved_in is not None else None
+
+
+def _restore_metrics(run: FitRun, own: Mapping[str, Any], report: RestoreReport) -> None:
+    """Restore what was logged in this epoch, and the metric objects that hold a part of it."""
+    metrics = metrics_of(run.job.model)
+    run.results.load_state_dict(own["results"], metrics)
+    if "metrics" in own:
+        left = load_metric_states(metrics, own["metrics"])
+        report.unexpected.extend(f"metric {path}" for path in left)
+    logged = {entry.get("metric") for entry in own["results"]["slots"]}
+    forgetful = [path for path in logged if path in metrics and not keeps_state(metrics[path])]
+    if forgetful:
+        rank_zero_warn(
+            f"The metrics {sorted(forgetful)} were logged in the epoch that the checkpoint was saved in, but have no"
+            " `state_dict` and `load_state_dict`: what they held is lost, and this epoch's values lack it. Add both"
+            " methods to resume exactly."
+        )
 
 
 def _require_training_state(checkpoint: Mapping[str, Any]) -> None:

@@ -49,30 +49,50 @@ class Results:
         for slot in self.slots.values():
             slot.reset()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return every slot that holds something: where it was logged, how it's used and what it holds."""
+    def state_dict(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Return every slot that holds something: where it was logged, how it's used and what it holds.
+
+        Args:
+            metrics: the module's metric objects by path.
+        """
+        paths = {id(metric): path for path, metric in metrics.items()}
+        slots = [(key, slot) for key, slot in self.slots.items() if not slot.is_empty or slot.fresh]
         return {
-            "slots": [
-                {"key": list(key), "rule": _rule_state(slot), "state": slot.state_dict()}
-                for key, slot in self.slots.items()
-                if not slot.is_empty or slot.fresh
-            ]
+            "slots": [{"key": list(key), "state": slot.state_dict(), **_origin(slot, paths)} for key, slot in slots]
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` returned; metric objects get their part when they're logged again."""
+    def load_state_dict(self, state: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` returned; a metric object that isn't at its path gets its part when it's logged.
+
+        Args:
+            state: what `state_dict` returned.
+            metrics: the module's metric objects by path.
+        """
         for entry in state["slots"]:
             hook, name, dataloader_idx = entry["key"]
             key = (hook, name, dataloader_idx)
             self._pending[key] = entry["state"]
-            if entry["rule"] is not None:
-                names = SlotNames(**entry["rule"]["names"])
-                self.add(key, ValueSlot(SlotRule(**{**entry["rule"], "names": names}), None))
+            slot = _slot_of(entry, metrics)
+            if slot is not None:
+                self.add(key, slot)
 
 
-def _rule_state(slot: Slot) -> dict[str, Any] | None:
-    """Return a slot's rule as plain values; ``None`` for metric objects, which are made by their owner."""
-    return None if isinstance(slot, MetricSlot) else asdict(slot.rule)
+def _origin(slot: Slot, paths: Mapping[int, str]) -> dict[str, Any]:
+    """Return what a slot is made of anew: its rule and, for a metric object, where that is."""
+    if not isinstance(slot, MetricSlot):
+        return {"rule": asdict(slot.rule)}
+    return {"rule": asdict(slot.rule), "metric": paths.get(id(slot.metric))}
+
+
+def _slot_of(entry: Mapping[str, Any], metrics: Mapping[str, Any]) -> Slot | None:
+    """Make a slot anew, if all that it's made of is known."""
+    if entry["rule"] is None:
+        return None
+    rule = SlotRule(**{**entry["rule"], "names": SlotNames(**entry["rule"]["names"])})
+    if "metric" not in entry:
+        return ValueSlot(rule, None)
+    metric = metrics.get(entry["metric"])
+    return None if metric is None else MetricSlot(rule, None, metric)
 
 
 class Recorder:

@@ -175,36 +175,36 @@ class ValueSlot:
 class MetricSlot:
     """Refers to a metric object, which accumulates by itself."""
 
-    __slots__ = ("_metric", "_touched", "fresh", "loaders", "options", "rule")
+    __slots__ = ("_touched", "fresh", "loaders", "metric", "options", "rule")
 
     def __init__(self, rule: SlotRule, options: LogOptions | None, metric: Any) -> None:
         self.rule: Final = rule
         self.options = options
+        self.metric = metric
         self.fresh = False
         self.loaders: set[int] = set()
-        self._metric = metric
         self._touched = False
 
     def update(self, value: Any, batch_size: int) -> None:
         """Note that the metric was logged; its own ``forward`` has updated it."""
-        self._metric = value
+        self.metric = value
         self.fresh = True
         self._touched = True
 
     def step_value(self) -> tuple[Tensor | Number, float]:
         """Return what the metric's last ``forward`` gave, or computes now."""
-        cached = getattr(self._metric, "_forward_cache", None)
-        value = self._metric.compute() if cached is None else cached
+        cached = getattr(self.metric, "_forward_cache", None)
+        value = self.metric.compute() if cached is None else cached
         return scalar(self.rule.names.plain, value, enable_graph=False), 1.0
 
     def epoch_value(self) -> tuple[Tensor | Number, float]:
         """Return what the metric computes; it synchronises ranks by itself."""
-        return scalar(self.rule.names.plain, self._metric.compute(), enable_graph=False), 1.0
+        return scalar(self.rule.names.plain, self.metric.compute(), enable_graph=False), 1.0
 
     def reset(self) -> None:
         """Reset the metric, if it was logged."""
         if self._touched:
-            self._metric.reset()
+            self.metric.reset()
         self._touched = False
         self.fresh = False
 
@@ -214,7 +214,7 @@ class MetricSlot:
         return not self._touched
 
     def state_dict(self) -> dict[str, Any]:
-        """Return whether the metric was logged; its sums are in the module's or its own state."""
+        """Return whether the metric was logged; what it holds is saved with all metrics of the module."""
         return {"touched": self._touched, "fresh": self.fresh}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lt_core.hook_plan import overrides, takes_argument
+from lt_core.logging.metric_objects import isolated_metrics
 from lt_core.logging.publication import by_loader, flush_epoch, flush_steps, send, to_loggers
 from lt_core.logging.recorder import Results
 from lt_core.loops.transfer import transfer_function
@@ -72,7 +73,7 @@ def sanity_check(run: FitRun) -> None:
     job, validation = run.job, run.validation.run
     resumed, logged_batches = dict(job.board.callback), list(validation.logged_batches)
     steps = job.specs.evaluation.num_sanity_val_steps
-    with isolate_rng(), torch.no_grad():
+    with isolate_rng(), isolated_metrics(job.model), torch.no_grad():
         job.state.stage = RunningStage.SANITY_CHECKING
         job.hooks.notify("on_sanity_check_start")
         if not validation.loaders.is_loaded:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from lt_core.logging.metric_objects import kept_metric_states, load_metric_states, metrics_of
 from lt_core.logging.recorder import Results
 from lt_core.run.job import Job
 from lt_core.run.loaders import StageLoaders, TrainData
@@ -50,14 +51,20 @@ class FitValidation:
     is_interrupted: bool = False
     """Whether the checkpoint that this run goes on from was saved in the middle of a validation."""
     _began_with: dict[str, Any] | None = None
-    """The random state and the x-axes with which the last validation began."""
+    """The random state, the x-axes and the metric objects with which the last validation began."""
 
     def begin(self) -> None:
         """Note what a validation begins with; one that a checkpoint interrupted begins with the same again."""
         if self.is_interrupted and self._began_with is not None:
             restore_rng_state(self._began_with["rng"])
+            if "metrics" in self._began_with:
+                load_metric_states(metrics_of(self.run.job.model), self._began_with["metrics"])
             self.is_interrupted = False
-        self._began_with = {"rng": capture_rng_state(), "logged_batches": list(self.run.logged_batches)}
+        self._began_with = {
+            "rng": capture_rng_state(),
+            "logged_batches": list(self.run.logged_batches),
+            "metrics": kept_metric_states(self.run.job.model),
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return the x-axes and, within a validation, what it began with."""
