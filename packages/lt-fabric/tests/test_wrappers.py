@@ -5,12 +5,12 @@ import pytest
 import torch
 from fabric_pretence import ManyStrategy, Wrapped
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, DistributedSampler
 
+from lt_fabric.data.fabric_loader import FabricDataLoader
 from lt_fabric.full_precision import FullPrecision
 from lt_fabric.single_device import SingleDeviceStrategy
-from lt_fabric.wrappers import FabricDataLoader, FabricModule, is_wrapped, unwrap_module
-from lt_interfaces.testing import RandomDataset, TinyRegressor
+from lt_fabric.wrappers import FabricModule, is_wrapped, unwrap_module
+from lt_interfaces.testing import TinyRegressor
 
 
 class Halving(FullPrecision):
@@ -115,30 +115,6 @@ def test_a_copy_works_by_itself() -> None:
     assert copied.module is not wrapped.module
     assert copied.module is copied._forward_module
     assert wrapped.output.weight.abs().max() > 0
-
-
-def test_a_loader_is_no_dataloader_but_has_its_attributes() -> None:
-    plain = DataLoader(RandomDataset(2, 6), batch_size=2)
-    loader = FabricDataLoader(plain)
-    assert not isinstance(loader, DataLoader)
-    assert loader.batch_size == 2
-    assert loader.dataset is plain.dataset
-    assert len(loader) == 3
-    assert all(torch.equal(one, other) for one, other in zip(loader, plain, strict=True))
-
-
-def test_batches_are_moved() -> None:
-    loader = FabricDataLoader(DataLoader(RandomDataset(2, 6), batch_size=2), torch.device("meta"))
-    assert {batch.device.type for batch in loader} == {"meta"}
-
-
-def test_samplers_hear_which_epoch_begins() -> None:
-    dataset = RandomDataset(2, 6)
-    sampler: DistributedSampler[Tensor] = DistributedSampler(dataset, num_replicas=1, rank=0)
-    loader = FabricDataLoader(DataLoader(dataset, sampler=sampler))
-    for epoch in range(3):
-        list(loader)
-        assert sampler.epoch == epoch
 
 
 def test_knows_what_was_set_up() -> None:

@@ -9,8 +9,9 @@ from torch.utils.data import DataLoader
 
 from lt_fabric.compiled import recompile, unwrap_compiled
 from lt_fabric.data import seed_workers, with_distributed_sampler
+from lt_fabric.data.fabric_loader import FabricDataLoader
 from lt_fabric.runtime import Runtime
-from lt_fabric.wrappers import FabricDataLoader, FabricModule, is_wrapped
+from lt_fabric.wrappers import FabricModule, is_wrapped
 from lt_interfaces import Strategy
 
 

@@ -1,18 +1,16 @@
-"""The module and the loader that Fabric hands out."""
+"""The module that Fabric hands out, and how what was set up is recognised."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any, Final
 
-import torch
 from torch import nn
 
 from lt_fabric.compiled import unwrap_compiled
-from lt_fabric.data import set_epoch
+from lt_fabric.data.fabric_loader import FabricDataLoader
 from lt_fabric.forward_calls import refusing_forward_calls
 from lt_fabric.optimizer_proxy import FabricOptimizer
 from lt_interfaces import Precision, Strategy
-from lt_interfaces.moving import move_data_to_device
 
 _STEP_METHODS: Final = ("training_step", "validation_step", "test_step", "predict_step")
 _OWN: Final = ("_forward_module", "_forward_methods", "_bound_methods", "_strategy", "_precision")
@@ -115,39 +113,6 @@ class FabricModule(nn.Module):
         with self._precision.forward_context():
             output = function(*args, **kwargs)
         return self._precision.convert_output(output)
-
-
-class FabricDataLoader:
-    """A set-up loader: batches arrive on the device, and samplers hear which epoch begins.
-
-    It isn't a `torch.utils.data.DataLoader`, but has all its attributes.
-
-    Args:
-        loader: what batches come from.
-        device: where they go; ``None`` leaves them where they are.
-    """
-
-    def __init__(self, loader: Any, device: torch.device | None = None) -> None:
-        self._loader = loader
-        self._device = device
-        self._epochs_started = 0
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_loader":  # while being copied
-            raise AttributeError(name)
-        return getattr(self._loader, name)
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __iter__(self) -> Iterator[Any]:
-        set_epoch(self._loader, self._epochs_started)
-        self._epochs_started += 1
-        if self._device is None:
-            yield from self._loader
-            return
-        for batch in self._loader:
-            yield move_data_to_device(batch, self._device)
 
 
 def is_wrapped(obj: object) -> bool:

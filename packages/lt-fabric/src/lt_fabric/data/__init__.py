@@ -12,6 +12,7 @@ from lt_fabric.data.loader_checks import (
     warn_if_shuffled,
 )
 from lt_fabric.data.position import DataPosition
+from lt_fabric.data.resumable import ResumableLoader
 from lt_fabric.data.samplers import (
     ShardedSampler,
     is_shuffled,
@@ -26,6 +27,7 @@ from lt_fabric.data.workers import seed_workers, suggested_num_workers
 __all__ = [
     "CombinedLoader",
     "DataPosition",
+    "ResumableLoader",
     "SeededItems",
     "ShardedSampler",
     "batches",
