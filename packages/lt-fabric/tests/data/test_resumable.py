@@ -347,7 +347,8 @@ def test_ending_an_epoch_that_has_ended_does_nothing() -> None:
 def test_running_loop_ends_when_a_state_is_loaded() -> None:
     make = POSITIONED["noisy items"]
     seed(5)
-    data, saved = ResumableLoader(make()), None
+    data = ResumableLoader(make())
+    saved: Any = None
     seen: list[Any] = []
     while data.epoch < 2:
         for batch in data:
