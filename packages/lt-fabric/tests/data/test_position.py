@@ -30,13 +30,6 @@ from lt_interfaces.rng import capture_rng_state, restore_rng_state
 # torchdata calls what torch has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
 EVERYWHERE = tuple(range(40))
-INEXACT = (
-    "stateful sampler",
-    "stateful batch sampler",
-    "StatefulDataLoader, own generator",
-    "StatefulDataLoader, weighted",
-)
-EXACT = [name for name in ALL_WITHOUT_WORKERS if name not in INEXACT]
 IN_WORKERS = pytest.mark.filterwarnings("ignore:Training goes on in mid-epoch with a DataLoader that has")
 
 
@@ -59,34 +52,25 @@ def assert_goes_on_exactly(make: Loaders, *, saves_at: tuple[int, ...] = EVERYWH
 # --- any loader, at any boundary ---
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", ALL_WITHOUT_WORKERS)
 def test_what_follows_any_boundary_is_what_uninterrupted_training_sees(name: str) -> None:
     assert_goes_on_exactly(ALL_WITHOUT_WORKERS[name])
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", ALL_WITHOUT_WORKERS)
 def test_epochs_that_a_limit_cuts_go_on_exactly(name: str) -> None:
     assert_goes_on_exactly(ALL_WITHOUT_WORKERS[name], limit=2)
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", ALL_WITHOUT_WORKERS)
 def test_epochs_that_are_left_early_go_on_exactly(name: str) -> None:
     assert_goes_on_exactly(ALL_WITHOUT_WORKERS[name], leaves_after=2)
 
 
-@pytest.mark.xfail(reason="the epoch after the saved one has another order", strict=True)
-@pytest.mark.parametrize("name", INEXACT)
-def test_state_of_samplers_outlives_an_epoch_that_is_over(name: str) -> None:
-    assert_goes_on_exactly(ALL_WITHOUT_WORKERS[name])
-    assert_goes_on_exactly(ALL_WITHOUT_WORKERS[name], limit=2)
-
-
-@pytest.mark.xfail(reason="the sampler is iterated once more", strict=True)
 def test_stateful_sampler_whose_last_batch_is_not_full_is_over_with_it() -> None:
     assert_goes_on_exactly(lambda: DataLoader(Recording(11), 3, sampler=StatefulSampler(11)))
 
 
-@pytest.mark.xfail(reason="the loader's state is forgotten", strict=True)
 def test_stateful_loader_may_be_saved_again_before_the_next_pass_over_it() -> None:
     make = ALL_WITHOUT_WORKERS["StatefulDataLoader, stateful set"]
     first = uninterrupted(make, limit=1, saves_at=(0,))
@@ -108,7 +92,7 @@ def test_loaders_with_workers_go_on_exactly(name: str) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    name=st.sampled_from([name for name in EXACT if "tateful" not in name and "unknown" not in name]),
+    name=st.sampled_from([name for name in ALL_WITHOUT_WORKERS if "tateful" not in name and "unknown" not in name]),
     interruptions=st.lists(st.integers(0, 5), min_size=2, max_size=5),
     limit=st.integers(1, 6) | st.just(inf),
 )

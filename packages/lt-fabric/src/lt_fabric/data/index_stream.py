@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from torch.utils.data import BatchSampler
 
+from lt_fabric.data.lengths import sized_len
 from lt_fabric.data.stateful import StatefulLoader
 from lt_interfaces.plain_values import to_plain
 
@@ -66,12 +67,27 @@ class IndexStream:
         """Lets the next pass go on where `state_dict` was taken."""
         self._resumed = _Drawn(drawn, pending, sampler_state)
 
+    def stand_after(self, state: Any, *, was_cut: bool) -> None:
+        """Lets a sampler that saves its own position stand where it was saved, between two passes.
+
+        Args:
+            state: its state then.
+            was_cut: whether the pass before was left before its end.
+        """
+        stateful = _stateful_sampler(self._sampler)
+        if stateful is None or state is None:
+            return
+        stateful.load_state_dict(state)
+        # torchdata's goes on with the old pass first, which is over then; others have begun the next one.
+        if not was_cut and list(islice(self._sampler, 1)):
+            stateful.load_state_dict(state)
+
     def state_dict(self, taken: int) -> dict[str, Any]:
         """Returns the position after the first `taken` of this pass were trained on.
 
         Indices that a checkpoint can't hold are drawn again when resuming, and with them whatever the sampler draws.
         """
-        drawn = self._current.drawn if self._current is not None else _Drawn(taken, (), None)
+        drawn = self._current.drawn if self._current is not None else _Drawn(taken, (), _state_of(self._sampler))
         ahead = drawn.count - taken
         pending = list(drawn.recent)[-ahead:] if ahead > 0 else []
         if not _can_be_stored(pending):
@@ -122,8 +138,7 @@ class _Pass:
 
     @property
     def drawn(self) -> _Drawn:
-        stateful = _stateful_sampler(self._sampler)
-        return _Drawn(self._count, tuple(self._recent), stateful.state_dict() if stateful is not None else None)
+        return _Drawn(self._count, tuple(self._recent), _state_of(self._sampler))
 
     def _draw(self) -> Iterator[Any]:
         source = self._source or self._begin()
@@ -141,9 +156,13 @@ class _Pass:
         if stateful is not None and saved is not None:
             stateful.load_state_dict(saved)
         source: Iterator[Any] = iter(self._sampler)
-        self._source = source
         if stateful is None or saved is None:
             next(islice(source, drawn, drawn), None)
+        elif drawn == sized_len(self._sampler) and list(islice(source, 1)):
+            # The last batch wasn't full, so it had taken the sampler to its end: that was the begin of another pass.
+            stateful.load_state_dict(saved)
+            source = iter(())
+        self._source = source
         self._count = drawn
         return source
 
@@ -154,6 +173,11 @@ def _can_be_stored(indices: list[Any]) -> bool:
     except TypeError:
         return False
     return True
+
+
+def _state_of(sampler: Any) -> dict[str, Any] | None:
+    stateful = _stateful_sampler(sampler)
+    return stateful.state_dict() if stateful is not None else None
 
 
 def _stateful_sampler(sampler: Any) -> StatefulLoader | None:

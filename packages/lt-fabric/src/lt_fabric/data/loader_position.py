@@ -82,11 +82,11 @@ class LoaderPosition:
             was_cut: whether that pass was left before its end.
         """
         self.ended = state["ended"]
-        self.settle(state)
         if is_over:
             self._source.resume_after(state, was_cut=was_cut)
         else:
             self._resumed = state
+        self.settle(state)
 
     def settle(self, state: Mapping[str, Any]) -> None:
         """Gives the loader's own generators the state they had when the state was taken."""
@@ -177,6 +177,7 @@ class _Sampled(_Source):
     def resume_after(self, state: Mapping[str, Any], *, was_cut: bool) -> None:
         if state["kind"] == self.kind:
             self._passes = state["source"]["passes"]
+            self._stream.stand_after(state["source"]["indices"]["sampler_state"], was_cut=was_cut)
 
     def state_dict(self, taken: int) -> Any:
         return {"indices": self._stream.state_dict(taken), "passes": self._passes}
@@ -204,12 +205,22 @@ class _Stateful(_Source):
 
     def open(self) -> Iterator[Any]:
         saved, self._saved = self._saved, None
+        if saved is not None:
+            self._stand_after(saved)
         with _seed_drawn_once(self.loader):
-            if saved is not None:
-                self.loader.load_state_dict(saved)
-                if self._was_cut:
-                    iter(self.loader)  # the pass that was left before its end; the next one begins after it
             return iter(self.loader)
+
+    def _stand_after(self, saved: Any) -> None:
+        """Lets the loader stand where the saved pass was over, without moving a generator."""
+        generators = owned_generators(self.loader)
+        before = capture_generators(generators)
+        with isolate_rng():
+            self.loader.load_state_dict(saved)
+            if self._was_cut:
+                iter(self.loader)  # the pass that was left before its end; the next one begins after it
+            else:
+                self.loader.state_dict()  # torchdata's takes the state up now, and not when the next pass begins
+        restore_generators(generators, before)
 
     def go_on(self, state: Mapping[str, Any]) -> Iterator[Any]:
         if state["kind"] != self.kind:
@@ -223,7 +234,7 @@ class _Stateful(_Source):
             self._saved, self._was_cut = state["source"], was_cut
 
     def state_dict(self, taken: int) -> Any:
-        return self.loader.state_dict()
+        return self.loader.state_dict() if self._saved is None else self._saved
 
 
 class _StatefulDataset(_Source):
