@@ -345,6 +345,15 @@ def test_components_without_a_state_start_anew_where_that_is_wanted(
     assert "Not in it, so started anew: callback Stateful, scheduler 0 (StepLR)." in caplog.text
 
 
+def test_file_that_lost_its_data_position_is_refused_unless_told_otherwise(one_epoch: Path, tmp_path: Path) -> None:
+    checkpoint = torch.load(one_epoch, weights_only=True)
+    del checkpoint["lt"]["data"]
+    torch.save(checkpoint, one_epoch)
+    with pytest.raises(ValueError, match="no state for: data position, random state"):
+        fit(tmp_path, Net(), ckpt_path=one_epoch, max_epochs=2)
+    assert fit(tmp_path, Net(), ckpt_path=one_epoch, max_epochs=2, strict=False).current_epoch == 2
+
+
 def test_what_was_restored_is_said(one_epoch: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     fit(tmp_path, Net(), ckpt_path=one_epoch, max_epochs=2)
     restored = "weights, optimizer 0 (SGD), data position, random state, logged values"

@@ -67,10 +67,10 @@ def restore_training(run: FitRun, checkpoint: Mapping[str, Any], report: Restore
 
 def _restore_position(run: FitRun, own: Mapping[str, Any], report: RestoreReport) -> None:
     """Restore where the run stood within its epoch: data, random generators, window, logged values, validation."""
-    # Others don't write this, and a file from before the first fit has none of it.
-    is_ours = "data" in own
+    # Lightning doesn't write this, and a file from before the first batch needs none of it.
+    is_ours, is_optional = "data" in own, not own or run.progress.batches == 0
     for component in ("data position", "random state", "logged values"):
-        report.note(component, found=is_ours, is_optional=True)
+        report.note(component, found=is_ours, is_optional=is_optional)
     if not is_ours:
         run.data.load_state_dict({"position": None}, None)  # the batches that were trained on are skipped all the same
         return
