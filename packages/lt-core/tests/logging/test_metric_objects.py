@@ -34,25 +34,29 @@ class SavesLast(Saver):
 
 
 class Mean:
-    """A metric object that somebody wrote by hand; `seen` is changed in place."""
+    """A metric object that somebody wrote by hand; what it holds is changed in place."""
 
     def __init__(self) -> None:
-        self.seen: list[Tensor] = []
+        self.total = torch.zeros(())
+        self.weights: list[int] = []
 
     def update(self, value: Tensor) -> None:
-        self.seen.append(value.detach())
+        self.total += value.detach()
+        self.weights.append(1)
 
     def compute(self) -> Tensor:
-        return torch.stack(self.seen).mean()
+        return self.total / sum(self.weights)
 
     def reset(self) -> None:
-        self.seen.clear()
+        self.total.zero_()
+        self.weights.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seen": self.seen}
+        return {"total": self.total, "weights": self.weights}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.seen[:] = state["seen"]
+        self.total = state["total"]
+        self.weights[:] = state["weights"]
 
 
 class Forgetful:
@@ -148,10 +152,9 @@ def resume(root: Path, module: Net, **arguments: Any) -> list[Any]:
 # --- resumed runs ---
 
 
-@pytest.mark.parametrize("kept", [False, True])
-@pytest.mark.parametrize("log_every_n_steps", [1, 2])
+@pytest.mark.parametrize(("log_every_n_steps", "kept"), [(1, False), (2, False), (2, True)])
 @pytest.mark.parametrize(
-    ("hook", "nth"), [("on_train_batch_end", n) for n in range(1, 11)] + [("on_train_epoch_end", 1)]
+    ("hook", "nth"), [*(("on_train_batch_end", nth) for nth in (1, 4, 5, 9)), ("on_train_epoch_end", 1)]
 )
 def test_epoch_values_of_metric_objects_are_those_of_the_uninterrupted_run(
     hook: str, nth: int, log_every_n_steps: int, kept: bool, tmp_path: Path
@@ -309,11 +312,13 @@ def test_a_metric_goes_on_with_the_number_of_its_updates() -> None:
     metric, again = MeanMetric(), MeanMetric()
     for value in (1.0, 2.0):
         metric(value)
-    assert load_metric_states({"m": again}, metric_states({"m": metric})) == []
+    states = metric_states({"m": metric})
+    again.update(9.0)
+    again.compute()
+    assert load_metric_states({"m": again}, states) == []
+    assert again.compute() == 1.5
     assert again.update_count == 2
     assert again._forward_cache == 2.0
-    again.compute()
-    load_metric_states({"m": again}, metric_states({"m": metric}))
     again.update(6.0)
     assert again.compute() == 3.0
 
@@ -364,4 +369,4 @@ def test_kept_states_are_left_alone_by_later_updates() -> None:
         module.mean.mean_value.add_(1.0)
     assert [metric.compute().item() for metric in (module.mean, module.spread, module.hand)] == [1.0, 1.0, 1.0]
     assert module.mean.update_count == 1
-    assert len(before["hand"]["state_dict"]["seen"]) == 1
+    assert before["hand"]["state_dict"] == {"total": torch.tensor(1.0), "weights": [1]}

@@ -53,7 +53,8 @@ def metric_states(metrics: Mapping[str, Any]) -> dict[str, MetricState]:
 def load_metric_states(metrics: Mapping[str, Any], states: Mapping[str, MetricState]) -> list[str]:
     """Let each metric hold what it held when the states were taken; returns the paths of states that nothing takes.
 
-    A metric that counts its updates, and has no state there, begins anew: it had no updates.
+    A metric that counts its updates, and has no state there, begins anew: it had no updates. Tensors aren't copied, so
+    states are for one use.
     """
     taken = {path for path, state in states.items() if path in metrics and _fits(metrics[path], state)}
     for path, metric in metrics.items():
