@@ -264,3 +264,72 @@ def test_arguments_are_found_by_name_or_place() -> None:
 
     functions = (one, two, by_name, any_number)
     assert [takes_argument(f, "batch_idx", 1) for f in functions] == [False, True, True, True]
+
+
+# --- going on from a file that was saved within a hook ---
+
+
+class Named(Saver):
+    @property
+    def state_key(self) -> str:
+        return self.name
+
+
+class Everyone(Teller):
+    """Is no checkpoint callback."""
+
+
+@pytest.mark.parametrize(
+    ("saver", "left"), [("first", ["second", "third"]), ("third", []), (None, ["first", "second", "third"])]
+)
+def test_checkpoint_callbacks_after_the_saver_hear_the_hook_again(saver: str | None, left: list[str]) -> None:
+    heard: list[str] = []
+    plan = plan_of(*(Named(name, heard) for name in ("first", "second", "third")), Everyone("other", heard))
+    plan.interrupted = ("on_train_epoch_end", saver)
+    plan.catch_up("on_train_batch_end")
+    assert heard == []
+    plan.catch_up("on_train_epoch_end")
+    assert heard == left
+
+
+def test_hook_is_caught_up_on_once() -> None:
+    heard: list[str] = []
+    plan = plan_of(Named("first", heard))
+    plan.interrupted = ("on_train_epoch_end", None)
+    for _ in range(2):
+        plan.catch_up("on_train_epoch_end")
+    assert heard == ["first"]
+
+
+def test_plan_knows_the_hook_and_the_checkpoint_callback_that_hears_it() -> None:
+    moments: list[Any] = []
+
+    class Asks(Named):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            moments.append(plan.moment)
+
+    class AsksToo(Everyone):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            moments.append(plan.moment)
+
+    plan = plan_of(AsksToo("other", []), Asks("first", []))
+    plan.notify("on_train_epoch_end")
+    assert moments == [("on_train_epoch_end", None), ("on_train_epoch_end", "first")]
+    assert plan.moment == (None, None)
+
+
+def test_run_killed_between_two_checkpoint_callbacks_loses_no_file(tmp_path: Path) -> None:
+    from lt_callbacks import ModelCheckpoint  # a sibling that lt-core's users have, but lt-core doesn't need
+
+    class SavesFirst(Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            if trainer.global_step == 2:
+                trainer.save_checkpoint(tmp_path / "from_here.ckpt")
+
+    def keeper(folder: str) -> ModelCheckpoint:
+        return ModelCheckpoint(tmp_path / folder, every_n_train_steps=2, save_top_k=-1)
+
+    fit(tmp_path, Net(), SavesFirst(), keeper("all"), enable_checkpointing=True)
+    fit(tmp_path, Net(), keeper("resumed"), ckpt_path=tmp_path / "from_here.ckpt", enable_checkpointing=True)
+    names = [sorted(path.name for path in (tmp_path / folder).iterdir()) for folder in ("all", "resumed")]
+    assert names[0] == names[1] == ["epoch=0-step=2.ckpt", "epoch=0-step=4.ckpt"]

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from inspect import signature
+from itertools import dropwhile, islice
 from typing import Any, Protocol
 
 from lt_core.profiling import action_name, profiled
@@ -50,16 +51,16 @@ class HookPlan:
         self.hearers: dict[str, tuple[Hear, ...]] = {hook.name: () for hook in HOOKS}
         """Who hears each hook. The loop over a hook's hearers in a step is written out, so that a hook that nobody
         hears costs no call."""
-        self.saving: tuple[str, str] | None = None
-        """The hook and the checkpoint callback that hears it now; what it saves goes on after it (`catch_up`)."""
-        self.interrupted: tuple[str, str] | None = None
-        """The same at the time when the checkpoint was saved that this run goes on from."""
+        self.interrupted: Sequence[str | None] = (None, None)
+        """The hook and the checkpoint callback within which the checkpoint was saved that this run goes on from; no
+        callback where somebody else saved it, before all of them."""
+        self._saver: str | None = None
         self._savers: dict[str, list[tuple[str, Hear]]] = {}
 
     def resolve(self, trainer: Any, callbacks: Iterable[Any], *, module: Any, datamodule: Any | None) -> None:
         """Find out who hears what; called before a stage and when callbacks change."""
         callbacks = list(callbacks)
-        self.interrupted = None
+        self.interrupted = (None, None)
         for hook in HOOKS:
             if hook.kind is Kind.EVENT:
                 hearers = _hearers_of(hook, trainer, callbacks=callbacks, module=module, datamodule=datamodule)
@@ -78,13 +79,21 @@ class HookPlan:
             answer = hear(*args)
         return answer
 
+    @property
+    def moment(self) -> tuple[str | None, str | None]:
+        """The hook that is told now, and the checkpoint callback that hears it; a file saved now goes on after it."""
+        return self._clock.hook, self._saver
+
     def catch_up(self, name: str, *args: Any) -> None:
         """Tell the checkpoint callbacks that come after the one whose file a run goes on from, if it was this hook."""
-        if self.interrupted is None or self.interrupted[0] != name:
+        hook, saver = self.interrupted
+        if hook != name:
             return
-        saver, self.interrupted = self.interrupted[1], None
-        keys = [key for key, _ in self._savers[name]]
-        for _, hear in self._savers[name][keys.index(saver) + 1 if saver in keys else len(keys) :]:
+        self.interrupted = (None, None)
+        left = iter(self._savers[name])
+        if saver is not None:
+            left = islice(dropwhile(lambda known: known[0] != saver, left), 1, None)
+        for _, hear in left:
             hear(*args)
 
     def _within(self, name: str, hearer: _Hearing) -> Hear:
@@ -92,7 +101,7 @@ class HookPlan:
         clock, mute = self._clock, hearer.is_mute
         hear = profiled(self._profiler, hearer.action, hearer.hear)
         if hearer.saver is not None:
-            hear = self._noting(hear, (name, hearer.saver))
+            hear = self._noting(hear, hearer.saver)
 
         def heard(*args: Any) -> Any:
             outer = clock.hook
@@ -105,15 +114,15 @@ class HookPlan:
 
         return heard
 
-    def _noting(self, hear: Hear, moment: tuple[str, str]) -> Hear:
+    def _noting(self, hear: Hear, saver: str) -> Hear:
         """Wrap a checkpoint callback's hearer so that what it saves says where it was saved."""
 
         def noted(*args: Any) -> Any:
-            self.saving = moment
+            self._saver = saver
             try:
                 return hear(*args)
             finally:
-                self.saving = None
+                self._saver = None
 
         return noted
 

@@ -96,7 +96,7 @@ def _own_state(job: Job, run: FitRun | None) -> dict[str, Any]:
         "format": OWN_FORMAT,
         "versions": {"lt-core": version("lt-core"), "torch": str(torch.__version__)},
         "rng": [capture_rng_state()],
-        "saved_in": list(job.hooks.saving) if job.hooks.saving is not None else None,
+        "saved_in": list(job.hooks.moment),
     }
     if run is not None:
         metrics = metrics_of(job.model)

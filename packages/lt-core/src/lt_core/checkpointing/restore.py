@@ -82,8 +82,7 @@ def _restore_position(run: FitRun, own: Mapping[str, Any], report: RestoreReport
     _restore_metrics(run, own, report)
     run.job.board.callback.update(own["callback_metrics"])
     run.validation.load_state_dict(own["validation"])
-    saved_in = own.get("saved_in")
-    run.job.hooks.interrupted = tuple(saved_in) if saved_in is not None else None
+    run.job.hooks.interrupted = own["saved_in"]
 
 
 def _restore_metrics(run: FitRun, own: Mapping[str, Any], report: RestoreReport) -> None:
