@@ -53,7 +53,8 @@ def test_a_cut_file_is_called_damaged(path: Path, part: float) -> None:
         load_torch_file(path)
 
 
-@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")  # a changed byte may name an old class of torch's
+# A changed byte may name an old class of torch's, or another version of pickle.
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated", "ignore:Detected pickle protocol")
 @settings(max_examples=200, deadline=None)
 @given(position=st.integers(0), flipped=st.integers(1, 255))
 def test_a_changed_byte_is_read_or_called_damage_of_this_file(
