@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
-from lt_fabric.data import SeededItems, has_seeded_items, item_seed, set_epoch, with_batch_sampler, with_seeded_items
+from lt_fabric.data import SeededItems, has_seeded_items, item_seed, set_epoch, with_seeded_items
+from lt_fabric.data.loader_copy import copy_loader
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.rng import isolate_rng
 
@@ -59,7 +60,7 @@ def test_items_depend_neither_on_their_order_nor_on_the_batch_size(order: list[i
 
 def after(loader: Any, skipped: int) -> list[Any]:
     """Return the batches that a run resumed after the first ones reads."""
-    return list(with_batch_sampler(loader, list(loader.batch_sampler)[skipped:]))
+    return list(copy_loader(loader, batch_sampler=list(loader.batch_sampler)[skipped:]))
 
 
 def test_items_are_the_same_where_a_resumed_run_goes_on() -> None:

@@ -21,7 +21,6 @@ from lt_fabric.data import (
     ShardedSampler,
     is_shuffled,
     set_epoch,
-    with_batch_sampler,
     with_distributed_sampler,
     with_sampler,
     without_shuffle,
@@ -206,15 +205,9 @@ def test_loader_with_a_fixed_sampler_is_refused() -> None:
         with_sampler(Fixed(range(3)), [1])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("replace", [with_sampler, with_batch_sampler])
-def test_only_dataloaders_have_samplers_to_replace(replace: Callable[[Any, Any], object]) -> None:
+def test_only_dataloaders_have_samplers_to_replace() -> None:
     with pytest.raises(TypeError, match="sampler of a list can't be replaced"):
-        replace([1, 2], [1])
-
-
-def test_new_batch_sampler_decides_the_batches() -> None:
-    new = with_batch_sampler(loader(batch_size=4), [[1, 2], [0]])
-    assert [batch.tolist() for batch in new] == [[1, 2], [0]]
+        with_sampler([1, 2], [1])  # type: ignore[arg-type]
 
 
 def test_dataloader_itself_stays_as_torch_made_it() -> None:

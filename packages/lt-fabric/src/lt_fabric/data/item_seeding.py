@@ -1,6 +1,5 @@
 """Randomness of single items: the same for any number of workers and any point where a run is resumed."""
 
-import copy
 import hashlib
 import operator
 import os
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, get_worker_info
 
 from lt_fabric.data.lengths import has_iterable_dataset
+from lt_fabric.data.loader_copy import copy_loader
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.rank_zero import rank_zero_warn
 
@@ -109,9 +109,7 @@ def with_seeded_items(loader: Any, seed: int) -> Any:
     if isinstance(loader, DataLoader) and not has_iterable_dataset(loader):
         dataset: Any = loader.dataset
         items = SeededItems(dataset.unseeded if has_seeded_items(loader) else dataset, seed)
-        seeded = copy.copy(loader)
-        # DataLoader forbids assigning the dataset because running workers have the old one; this copy has no workers.
-        vars(seeded).update(dataset=items, _iterator=None)
+        seeded = copy_loader(loader, dataset=items)
         if seeded.dataset is items:
             return seeded
     rank_zero_warn(

@@ -8,7 +8,6 @@ What a loader needs for that depends on its kind:
 - anything else that can be iterated: what was seen before is read again.
 """
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from torch.utils.data import DataLoader
 from lt_fabric.data.index_stream import IndexStream
 from lt_fabric.data.item_seeding import has_seeded_items
 from lt_fabric.data.lengths import has_iterable_dataset
+from lt_fabric.data.loader_copy import copy_loader
 from lt_fabric.data.owned_generators import capture_generators, owned_generators, restore_generators
 from lt_fabric.data.stateful import StatefulLoader
 from lt_interfaces.rank_zero import rank_zero_warn
@@ -147,10 +147,7 @@ class _Sampled(_Source):
         # One more than workers fetch ahead: the first is drawn when the pass begins.
         most_ahead = loader.num_workers * (loader.prefetch_factor or 0) + 2
         self._stream = IndexStream(getattr(loader, name), most_ahead)
-        # torch forbids assigning a sampler, because running workers have the old one; a copy has none yet, and the
-        # user's own loader stays as it is.
-        super().__init__(copy.copy(loader))
-        vars(self.loader).update({name: self._stream, "_iterator": None})
+        super().__init__(copy_loader(loader, **{name: self._stream}))  # the user's own loader stays as it is
         self._passes = 0
         """Passes begun over this loader, in earlier processes of the run, too."""
         self._has_workers = False

@@ -17,6 +17,7 @@ from torch.utils.data import (
 
 from lt_fabric.data.item_seeding import SeededItems
 from lt_fabric.data.lengths import has_iterable_dataset
+from lt_fabric.data.loader_copy import copy_loader
 from lt_interfaces.rank_zero import rank_zero_warn
 
 _SHUFFLING: Final = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
@@ -99,16 +100,6 @@ def with_sampler(loader: DataLoader[Any], sampler: Iterable[int]) -> DataLoader[
     batch_sampler = copy.copy(batch_sampler)
     batch_sampler.sampler = sampler
     return _rebuilt(loader, sampler=sampler, batch_sampler=batch_sampler)
-
-
-def with_batch_sampler(loader: DataLoader[Any], batch_sampler: Iterable[list[int]]) -> DataLoader[Any]:
-    """Returns a copy of `loader` that draws the batches of indices given by `batch_sampler`.
-
-    Raises:
-        TypeError: `loader` isn't a `DataLoader`, or its `batch_sampler` can't be replaced.
-    """
-    _require_dataloader(loader)
-    return _rebuilt(loader, batch_sampler=batch_sampler)
 
 
 def with_distributed_sampler(
@@ -203,10 +194,7 @@ def _require_dataloader(loader: object) -> None:
 
 
 def _rebuilt(loader: DataLoader[Any], **replaced: object) -> DataLoader[Any]:
-    # A subclass may take any arguments, so calling its __init__ again would be guesswork. DataLoader forbids assigning
-    # samplers because an open iterator wouldn't see them; this copy has none, so they go in underneath that guard.
-    rebuilt: DataLoader[Any] = object.__new__(type(loader))
-    vars(rebuilt).update(vars(loader), _iterator=None, **replaced)
+    rebuilt = copy_loader(loader, **replaced)
     for argument, value in replaced.items():
         if getattr(rebuilt, argument) is not value:
             message = f"`{argument}` of {type(loader).__name__} is a property and can't be replaced; {_WAY_OUT}."
