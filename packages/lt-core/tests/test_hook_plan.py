@@ -333,3 +333,25 @@ def test_run_killed_between_two_checkpoint_callbacks_loses_no_file(tmp_path: Pat
     fit(tmp_path, Net(), keeper("resumed"), ckpt_path=tmp_path / "from_here.ckpt", enable_checkpointing=True)
     names = [sorted(path.name for path in (tmp_path / folder).iterdir()) for folder in ("all", "resumed")]
     assert names[0] == names[1] == ["epoch=0-step=2.ckpt", "epoch=0-step=4.ckpt"]
+
+
+@pytest.mark.parametrize("at_epoch_end", [True, False], ids=["on_train_epoch_end", "on_validation_end"])
+def test_epoch_killed_between_two_checkpoint_callbacks_loses_no_file(at_epoch_end: bool, tmp_path: Path) -> None:
+    from lt_callbacks import ModelCheckpoint  # a sibling that lt-core's users have, but lt-core doesn't need
+
+    def keeper(folder: str) -> ModelCheckpoint:
+        return ModelCheckpoint(tmp_path / folder, save_top_k=-1, save_on_train_epoch_end=at_epoch_end)
+
+    class First(ModelCheckpoint):
+        """Is heard before the other one, whose books its file therefore holds as they were before."""
+
+    first = First(tmp_path / "first", save_top_k=-1, save_on_train_epoch_end=at_epoch_end)
+    run = {"enable_checkpointing": True, "max_epochs": 2, "val_dataloaders": rows(1), "num_sanity_val_steps": 0}
+    fit(tmp_path, Net(), first, keeper("all"), **run)
+    resumed = [
+        First(tmp_path / "first_resumed", save_top_k=-1, save_on_train_epoch_end=at_epoch_end),
+        keeper("resumed"),
+    ]
+    fit(tmp_path, Net(), *resumed, ckpt_path=tmp_path / "first" / "epoch=0-step=4.ckpt", strict=False, **run)
+    names = [sorted(path.name for path in (tmp_path / folder).iterdir()) for folder in ("all", "resumed")]
+    assert names[0] == names[1] == ["epoch=0-step=4.ckpt", "epoch=1-step=8.ckpt"]

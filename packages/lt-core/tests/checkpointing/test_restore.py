@@ -412,3 +412,18 @@ def test_objects_are_unpickled_only_where_the_user_trusts_the_file(one_epoch: Pa
     trainer = trainer_with(tmp_path, max_epochs=2, limit_val_batches=0)
     trainer.fit(Net(), rows(), ckpt_path=one_epoch, weights_only=False)
     assert trainer.global_step == 8
+
+
+def test_values_of_validation_batches_go_on_where_they_stood_in_spite_of_a_sanity_check(tmp_path: Path) -> None:
+    class PerBatch(Net):
+        def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+            self.log("v", self.loss(batch), on_step=True, on_epoch=False)
+
+    def steps_of(**arguments: Any) -> list[int | None]:
+        journal = Journal()
+        trainer = fit(tmp_path, PerBatch(), logger=journal, val_dataloaders=rows(2), **arguments)
+        trainer.save_checkpoint(tmp_path / "x.ckpt")
+        return [step for step, metrics in journal.sent if "v_step" in metrics or "v" in metrics]
+
+    assert steps_of(max_epochs=1) == [0, 1]
+    assert steps_of(max_epochs=2, ckpt_path=tmp_path / "x.ckpt") == [2, 3]
