@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from lt_interfaces.rng import (
     capture_rng_state,
     isolate_rng,
+    note_rng_state,
     reset_seed,
     restore_rng_state,
     seed_everything,
@@ -162,3 +163,13 @@ def test_import_loads_no_numpy_that_torch_did_not() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_noted_state_is_that_of_the_moment_however_late_it_is_looked_at() -> None:
+    seed_everything(3, verbose=False)
+    noted, captured = note_rng_state(), capture_rng_state()
+    expected = random.random(), np.random.rand(), torch.rand(2).tolist()
+    plain = noted()
+    assert set(plain) == set(captured)
+    restore_rng_state(plain)
+    assert (random.random(), np.random.rand(), torch.rand(2).tolist()) == expected

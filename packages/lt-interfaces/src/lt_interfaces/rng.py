@@ -8,8 +8,9 @@ import operator
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -69,20 +70,30 @@ def capture_rng_state() -> dict[str, Any]:
 
     CUDA devices are included once CUDA was initialised; before that there is nothing to know.
     """
-    version, words, gauss = random.getstate()
-    state: dict[str, Any] = {
-        "python": {"version": version, "words": torch.tensor(words, dtype=torch.int64), "gauss": gauss},
-        "torch": torch.get_rng_state(),
-    }
+    return note_rng_state()()
+
+
+def note_rng_state() -> Callable[[], dict[str, Any]]:
+    """Take the state of every generator as it is; the function returned makes of it what `capture_rng_state` returns.
+
+    For what is noted at every step and rarely saved: making tensors of the state costs more than taking it.
+
+    >>> noted, before = note_rng_state(), torch.get_rng_state()
+    >>> _ = torch.rand(3)
+    >>> torch.equal(noted()["torch"], before)
+    True
+    """
+    python = random.getstate()
+    state: dict[str, Any] = {"torch": torch.get_rng_state()}
     if "numpy" in sys.modules:
         import numpy as np  # deferred: present only where the user has it
 
-        state["numpy"] = apply_to_collection(np.random.get_state(legacy=False), np.ndarray, torch.from_numpy)
+        state["numpy"] = np.random.get_state(legacy=False)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         state["cuda"] = torch.cuda.get_rng_state_all()
     if torch.backends.mps.is_available():
         state["mps"] = torch.mps.get_rng_state()
-    return state
+    return partial(_as_tensors, python, state)
 
 
 def restore_rng_state(state: dict[str, Any]) -> None:
@@ -140,6 +151,16 @@ def seed_worker(worker_id: int, rank: int | None = None) -> None:
     if find_spec("numpy") is not None:
         numpy_seed = _derive(stream, "numpy")
         _numpy_random().seed([numpy_seed >> 32, numpy_seed & _LARGEST_SEED])
+
+
+def _as_tensors(python: tuple[Any, ...], state: dict[str, Any]) -> dict[str, Any]:
+    version, words, gauss = python
+    tensors = {"python": {"version": version, "words": torch.tensor(words, dtype=torch.int64), "gauss": gauss}, **state}
+    if "numpy" in state:
+        import numpy as np  # deferred: present only where the user has it
+
+        tensors["numpy"] = apply_to_collection(state["numpy"], np.ndarray, torch.from_numpy)
+    return tensors
 
 
 def _choose_seed(seed: int | None) -> tuple[int, str]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from lt_fabric.data.combined_loader import CombinedLoader, Step
 from lt_fabric.data.loader_position import LoaderPosition
-from lt_interfaces.rng import capture_rng_state, restore_rng_state
+from lt_interfaces.rng import capture_rng_state, note_rng_state, restore_rng_state
 
 
 class DataPosition:
@@ -93,8 +93,9 @@ class DataPosition:
         """Returns the position after the first `given` batches of the epoch were given to the loop."""
         if self._loaded is not None:
             return dict(self._loaded)
-        mark = self._marks[0] if self._marks else self._mark(given)
-        return {**mark, **asdict(self._end), "now": self._mark(mark["row"]) if self._marks else mark}
+        noted = self._marks[0] if self._marks else self._mark(given)
+        mark = _saved(noted)
+        return {**mark, **asdict(self._end), "now": _saved(self._mark(noted["row"])) if self._marks else mark}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes back what `state_dict` returned; call it before `steps`.
@@ -161,11 +162,15 @@ class DataPosition:
         self._marks.append(self._mark(row))
 
     def _mark(self, row: int) -> dict[str, Any]:
-        """Returns where everything stands after `row` batches."""
+        """Returns where everything stands after `row` batches; what it costs to save that is left to `_saved`."""
         if self._loaders.is_single:
             self._positions[0].taken = row
         loaders = [position.state_dict() for position in self._positions] if self._was_opened else None
-        return {"row": row, "loaders": loaders, "rng": capture_rng_state()}
+        return {"row": row, "loaders": loaders, "rng": note_rng_state()}
+
+
+def _saved(mark: dict[str, Any]) -> dict[str, Any]:
+    return {**mark, "rng": mark["rng"]()}
 
 
 @dataclass(frozen=True)
