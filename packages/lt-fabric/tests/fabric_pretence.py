@@ -24,6 +24,13 @@ def offer(monkeypatch: pytest.MonkeyPatch, kind: str, **parts: object) -> None:
     monkeypatch.setattr(plugins, "_installed", lambda asked: installed if asked == kind else before(asked))
 
 
+def hide(monkeypatch: pytest.MonkeyPatch, kind: str, *names: str) -> None:
+    """Let names of a kind look as if nothing that offers them were installed."""
+    installed = {name: points for name, points in plugins._installed(kind).items() if name not in names}
+    before: Callable[[str], Any] = plugins._installed
+    monkeypatch.setattr(plugins, "_installed", lambda asked: installed if asked == kind else before(asked))
+
+
 def _loading(part: object, name: str, load: Callable[[EntryPoint], Any]) -> Callable[[EntryPoint], Any]:
     return lambda point: part if point.name == name and point.value == "fabric_pretence:part" else load(point)
 
@@ -108,7 +115,7 @@ class ManyStrategy(SingleDeviceStrategy):
         assert isinstance(module, Wrapped)
         return module.inner.state_dict()
 
-    def barrier(self, name: str = "") -> None:
+    def barrier(self, name: str = "", *, patient: bool = False) -> None:
         self.barriers.append(name)
 
 

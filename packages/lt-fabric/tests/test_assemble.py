@@ -57,7 +57,6 @@ def test_two_checkpoint_ios_are_refused() -> None:
     ("arguments", "line"),
     [
         ({"precision": "bf16-mixed"}, "pip install lt-precision"),
-        ({"strategy": "ddp"}, "pip install lt-strategies"),
         ({"strategy": "fsdp"}, "pip install lt-fsdp"),
     ],
 )

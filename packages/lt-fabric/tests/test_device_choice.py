@@ -2,7 +2,7 @@ import sys
 from typing import Any
 
 import pytest
-from fabric_pretence import CPU, ManyAccelerator, ManyStrategy, offer
+from fabric_pretence import CPU, ManyAccelerator, ManyStrategy, hide, offer
 
 from lt_fabric.device_choice import choose_devices
 from lt_fabric.hardware import resolve_hardware
@@ -15,8 +15,9 @@ INSTALL = "pip install lt-strategies"
 
 
 @pytest.fixture(autouse=True)
-def _no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_job_and_no_strategy_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
+    hide(monkeypatch, "strategies", "ddp")
 
 
 def choose(strategy: Strategy | None = None, **arguments: Any) -> list[Any]:

@@ -6,6 +6,7 @@ The conformance suites are tried on these, and the integration tests install the
 import io
 import json
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -27,6 +28,7 @@ from lt_interfaces import (
     CheckpointIO,
     CheckpointTraits,
     ClusterEnvironment,
+    FlagExchange,
     Launcher,
     Logger,
     MisconfigurationException,
@@ -124,6 +126,14 @@ class ToyEnvironment(ClusterEnvironment):
         if num_devices * num_nodes != self._world_size:
             message = f"`devices={num_devices}` and `num_nodes={num_nodes}` don't make {self._world_size} process."
             raise ValueError(message)
+
+    @property
+    def requeue_signal(self) -> signal.Signals | None:
+        return None
+
+    def requeue(self) -> None:
+        message = "toys have no queue"
+        raise RuntimeError(message)
 
     def teardown(self) -> None:
         """Nothing was set."""
@@ -523,8 +533,14 @@ class ToyStrategy(Strategy):
     def broadcast(self, obj: Any, src: int = 0) -> Any:
         return obj
 
-    def barrier(self, name: str = "") -> None:
+    def barrier(self, name: str = "", *, patient: bool = False) -> None:
         """Nobody else is there."""
+
+    def open_flag_exchange(self) -> FlagExchange | None:
+        return None
+
+    def announce_failure(self, failure: BaseException, *, step: int | None = None) -> BaseException:
+        return failure
 
     def module_state(self, module: nn.Module) -> dict[str, Any]:
         return module.state_dict()

@@ -51,7 +51,10 @@ def assemble(hardware: HardwareSpec, *, checkpoint_io: CheckpointIO | None = Non
     _refuse_unsupported(strategy, accelerator=accelerator, precision=precision)
     if strategy.supports(Capability.SEVERAL_PROCESSES):
         environment.validate_settings(len(devices), hardware.num_nodes)
-    strategy.connect(Assembly(accelerator, devices, hardware.num_nodes, environment, precision))
+    parts = Assembly(
+        accelerator, devices, hardware.num_nodes, environment, precision, sync_batchnorm=hardware.sync_batchnorm
+    )
+    strategy.connect(parts)
     _refuse_interactive(strategy)
     return Runtime(
         accelerator=accelerator,

@@ -1,6 +1,7 @@
 """The environment of a plain machine: nobody but ourselves starts processes."""
 
 import os
+import signal
 import socket
 from typing import ClassVar
 
@@ -76,6 +77,14 @@ class LocalEnvironment(ClusterEnvironment):
             f"but WORLD_SIZE says {started} were started. Make both agree."
         )
         raise ValueError(message)
+
+    @property
+    def requeue_signal(self) -> signal.Signals | None:
+        return None
+
+    def requeue(self) -> None:
+        message = "A plain machine has no queue to put the job into."
+        raise RuntimeError(message)
 
     def teardown(self) -> None:
         if self._reservation is not None:

@@ -1,7 +1,7 @@
 """The strategy of one process on one device."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from weakref import WeakSet
 
@@ -9,13 +9,23 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lt_fabric.empty_init import EmptyInit
 from lt_fabric.full_precision import FullPrecision
 from lt_fabric.window import SingleDeviceWindow, UnitWindow
-from lt_interfaces import Accelerator, AccumulationWindow, Assembly, Capability, Launcher, Precision, Strategy, plugins
-from lt_interfaces.clipping import clip_grad_norm, clip_grad_value
+from lt_interfaces import (
+    Accelerator,
+    AccumulationWindow,
+    Assembly,
+    Capability,
+    FlagExchange,
+    Launcher,
+    Precision,
+    Strategy,
+    plugins,
+)
+from lt_interfaces.clipping import clip_gradients
+from lt_interfaces.empty_init import on_device
 from lt_interfaces.module_state import load_state_dict_clearly
-from lt_interfaces.portable_state import optimizer_state_from_names
+from lt_interfaces.portable_state import load_optimizer_state
 from lt_interfaces.rank_zero import set_global_rank
 
 
@@ -50,7 +60,7 @@ class SingleDeviceStrategy(Strategy):
         self._modules.clear()
 
     def supports(self, part: Precision | Accelerator | Capability) -> bool:
-        return part is not Capability.SEVERAL_PROCESSES
+        return part not in (Capability.SEVERAL_PROCESSES, Capability.SYNC_BATCHNORM)
 
     @property
     def launcher(self) -> Launcher | None:
@@ -97,13 +107,8 @@ class SingleDeviceStrategy(Strategy):
             self._accelerator.setup_device(self._root_device)
         set_global_rank(0)
 
-    @contextmanager
-    def init_context(self, *, empty_init: bool | None = None) -> Iterator[None]:
-        with ExitStack() as stack:
-            stack.enter_context(self._root_device)
-            if empty_init:
-                stack.enter_context(EmptyInit())
-            yield
+    def init_context(self, *, empty_init: bool | None = None) -> AbstractContextManager[None]:
+        return on_device(self._root_device, empty_init=empty_init)
 
     def setup(
         self,
@@ -160,13 +165,13 @@ class SingleDeviceStrategy(Strategy):
         norm_type: float = 2.0,
         error_if_nonfinite: bool = False,
     ) -> Tensor | None:
-        if clip_value is not None:
-            clip_grad_value(parameters, clip_value)
-            return None
-        if max_norm is None:
-            message = "Give `max_norm` or `clip_value` to clip gradients; both are None."
-            raise ValueError(message)
-        return clip_grad_norm(parameters, max_norm, norm_type=norm_type, error_if_nonfinite=error_if_nonfinite)
+        return clip_gradients(
+            parameters,
+            max_norm=max_norm,
+            clip_value=clip_value,
+            norm_type=norm_type,
+            error_if_nonfinite=error_if_nonfinite,
+        )
 
     # --- collectives ---
 
@@ -179,8 +184,11 @@ class SingleDeviceStrategy(Strategy):
     def broadcast(self, obj: Any, src: int = 0) -> Any:
         return obj
 
-    def barrier(self, name: str = "") -> None:
+    def barrier(self, name: str = "", *, patient: bool = False) -> None:
         """Do nothing: nobody else is there to wait for."""
+
+    def open_flag_exchange(self) -> FlagExchange | None:
+        return None
 
     # --- state ---
 
@@ -194,11 +202,12 @@ class SingleDeviceStrategy(Strategy):
         return optimizer.state_dict()
 
     def load_optimizer_state(self, module: nn.Module, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-        # What a sharded strategy saved goes by names, what a file of one process holds by torch's numbers.
-        is_by_name = any(isinstance(name, str) for group in state["param_groups"] for name in group["params"])
-        optimizer.load_state_dict(optimizer_state_from_names(module, optimizer, state) if is_by_name else dict(state))
+        load_optimizer_state(module, optimizer, state)
 
     # --- the end ---
+
+    def announce_failure(self, failure: BaseException, *, step: int | None = None) -> BaseException:
+        return failure
 
     def teardown(self) -> None:
         if self._root_device.type != "cpu":

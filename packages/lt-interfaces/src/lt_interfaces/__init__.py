@@ -7,6 +7,7 @@ from lt_interfaces.checkpoint_io import CheckpointIO, CheckpointTraits, StoredCh
 from lt_interfaces.datamodule import DataModule
 from lt_interfaces.environment import ClusterEnvironment
 from lt_interfaces.errors import MisconfigurationException
+from lt_interfaces.flag_exchange import FlagExchange
 from lt_interfaces.hooks import HOOKS, Hearer, Hook, not_a_hook
 from lt_interfaces.launcher import Launcher
 from lt_interfaces.logger import Logger
@@ -37,6 +38,7 @@ __all__ = [
     "CheckpointTraits",
     "ClusterEnvironment",
     "DataModule",
+    "FlagExchange",
     "Hearer",
     "Hook",
     "Launcher",

@@ -15,6 +15,28 @@ class GradClipAlgorithmType(StrEnum):
     NORM = "norm"
 
 
+def clip_gradients(
+    parameters: Iterable[Tensor],
+    *,
+    max_norm: float | None = None,
+    clip_value: float | None = None,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+) -> Tensor | None:
+    """Clip by norm or by value, whichever is given, as `Strategy.clip_gradients` says.
+
+    Raises:
+        ValueError: neither is given.
+    """
+    if clip_value is not None:
+        clip_grad_value(parameters, clip_value)
+        return None
+    if max_norm is None:
+        message = "Give `max_norm` or `clip_value` to clip gradients; both are None."
+        raise ValueError(message)
+    return clip_grad_norm(parameters, max_norm, norm_type=norm_type, error_if_nonfinite=error_if_nonfinite)
+
+
 def clip_grad_norm(
     parameters: Tensor | Iterable[Tensor],
     max_norm: float,

@@ -1,5 +1,6 @@
 """The contract of a cluster environment: who am I among the processes of this job."""
 
+import signal
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -63,6 +64,21 @@ class ClusterEnvironment(ABC):
         """Compare the user's ``devices`` and ``num_nodes`` with what the environment started.
 
         Called before launching. Raises `ValueError` naming both numbers where they disagree.
+        """
+
+    @property
+    @abstractmethod
+    def requeue_signal(self) -> signal.Signals | None:
+        """The signal by which a scheduler announces that the job's time ends and that it may be queued again.
+
+        ``None`` where a job can't be queued again, or the user doesn't want it.
+        """
+
+    @abstractmethod
+    def requeue(self) -> None:
+        """Put this job into the queue again; called on global rank 0 after the checkpoint to go on from was written.
+
+        Raises `RuntimeError` with the scheduler's answer when that fails.
         """
 
     @abstractmethod

@@ -74,6 +74,12 @@ def optimizer_state_from_names(module: nn.Module, optimizer: Optimizer, portable
     return {"state": state, "param_groups": groups}
 
 
+def load_optimizer_state(module: nn.Module, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Load a state into an optimizer, whether its parameters go by torch's numbers or by full name."""
+    is_by_name = any(isinstance(name, str) for group in state["param_groups"] for name in group["params"])
+    optimizer.load_state_dict(optimizer_state_from_names(module, optimizer, state) if is_by_name else dict(state))
+
+
 def _first_names(module: nn.Module) -> dict[str, str]:
     """Map every name of every parameter to the first name of the same parameter."""
     first_of: dict[int, str] = {}

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from lt_interfaces.accelerator import Accelerator
 from lt_interfaces.accumulation import AccumulationWindow
 from lt_interfaces.environment import ClusterEnvironment
+from lt_interfaces.flag_exchange import FlagExchange
 from lt_interfaces.launcher import Launcher
 from lt_interfaces.precision import Precision
 
@@ -29,6 +30,7 @@ class Capability(StrEnum):
     CHANGING_ACCUMULATION = "changing the accumulation during a run"
     SEVERAL_PROCESSES = "several processes"
     SAVING_IN_WINDOW = "saving within an accumulation window"
+    SYNC_BATCHNORM = "batch norm over all ranks"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Assembly:
     num_nodes: int
     environment: ClusterEnvironment
     precision: Precision
+    sync_batchnorm: bool = False
+    """Whether batch norm layers of trained modules shall see the batches of all ranks."""
 
 
 class Strategy(ABC):
@@ -223,8 +227,20 @@ class Strategy(ABC):
         """Return the (picklable) object of rank ``src`` on every rank."""
 
     @abstractmethod
-    def barrier(self, name: str = "") -> None:
-        """Wait until every rank is here; the name is shown where ranks got stuck."""
+    def barrier(self, name: str = "", *, patient: bool = False) -> None:
+        """Wait until every rank is here.
+
+        Args:
+            name: shown where ranks got stuck.
+            patient: wait as long as it takes, e.g. while one rank downloads data; else the job's timeout holds.
+        """
+
+    @abstractmethod
+    def open_flag_exchange(self) -> FlagExchange | None:
+        """Return what ranks tell each other of stop requests and signals with, for one fit; ``None`` in one process.
+
+        Called on every rank when training starts.
+        """
 
     # --- state, in a form that any other strategy loads, on any world size ---
 
@@ -251,6 +267,22 @@ class Strategy(ABC):
         """
 
     # --- the end ---
+
+    @abstractmethod
+    def announce_failure(self, failure: BaseException, *, step: int | None = None) -> BaseException:
+        """Tell the other ranks that this one failed, so that all end; called before anything else is done about it.
+
+        Not collective, and it doesn't wait for anybody. The job remembers its first failure alone; no collective works
+        after it.
+
+        Args:
+            failure: what was raised.
+            step: optimizer steps taken by then, if that's known.
+
+        Returns:
+            What this rank raises: the failure itself or, where another rank failed before and this failure only
+            follows from that, an exception that tells of the first one.
+        """
 
     @abstractmethod
     def teardown(self) -> None:

@@ -28,6 +28,7 @@ from lt_interfaces.testing.protocol import (
     StepModuleContract,
     TrainerViewContract,
 )
+from lt_interfaces.testing.ranks import run_in_processes
 from lt_interfaces.testing.strategy import StrategyContract
 from lt_interfaces.testing.window import WindowContract
 
@@ -51,4 +52,5 @@ __all__ = [
     "TinyRegressor",
     "TrainerViewContract",
     "WindowContract",
+    "run_in_processes",
 ]

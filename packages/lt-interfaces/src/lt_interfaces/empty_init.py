@@ -1,8 +1,10 @@
 """Creating modules without filling their weights."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch.overrides import TorchFunctionMode
 
 
@@ -28,3 +30,18 @@ class EmptyInit(TorchFunctionMode):
         if getattr(func, "__module__", None) == "torch.nn.init":
             return kwargs["tensor"] if "tensor" in kwargs else args[0]
         return func(*args, **kwargs)
+
+
+@contextmanager
+def on_device(device: torch.device, *, empty_init: bool | None = None) -> Iterator[None]:
+    """Create modules on a device, with ``empty_init`` without filling their weights.
+
+    >>> with on_device(torch.device("meta")):
+    ...     torch.nn.Linear(1, 1).weight.device
+    device(type='meta')
+    """
+    with ExitStack() as stack:
+        stack.enter_context(device)
+        if empty_init:
+            stack.enter_context(EmptyInit())
+        yield

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from lt_fabric.empty_init import EmptyInit
+from lt_interfaces.empty_init import EmptyInit
 
 
 def test_random_numbers_are_not_drawn_for_weights() -> None:

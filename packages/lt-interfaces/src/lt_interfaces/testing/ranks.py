@@ -1,0 +1,78 @@
+"""A function in several real processes, each told in the plain way which rank it has."""
+
+import multiprocessing
+import os
+import pickle
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.multiprocessing import start_processes
+
+_PRELOADED = ["torch", "torch.distributed", "torch.nn.parallel", "torch.utils.data"]
+
+
+def run_in_processes(
+    function: Callable[..., Any], *args: Any, world_size: int = 2, timeout_seconds: float = 60.0
+) -> list[Any]:
+    """Call ``function(*args)`` in so many processes of one job, and return what each returned, by rank.
+
+    The processes find their place in ``LOCAL_RANK``, ``WORLD_SIZE``, ``MASTER_ADDR`` and ``MASTER_PORT``, as if they had
+    been started by hand, and join a process group by themselves (or a strategy does). Each has one thread.
+
+    Args:
+        function: at module level of a module that can be imported by name; what it returns is pickled.
+        args: pickled.
+        world_size: number of processes.
+        timeout_seconds: when all are killed.
+
+    Raises:
+        TimeoutError: after ``timeout_seconds``.
+        torch.multiprocessing.ProcessRaisedException: the first failure, with its traceback.
+    """
+    multiprocessing.set_forkserver_preload([*_PRELOADED, function.__module__])
+    with tempfile.TemporaryDirectory() as folder, _reserved_port() as port:
+        job = (folder, port, world_size, function, args)
+        context: Any = start_processes(_run_rank, job, nprocs=world_size, join=False, start_method="forkserver")  # type: ignore[no-untyped-call]
+        _wait(context, timeout_seconds)
+        return [pickle.loads(Path(folder, str(rank)).read_bytes()) for rank in range(world_size)]
+
+
+def _wait(context: Any, timeout_seconds: float) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    try:
+        while not context.join(timeout=max(0.1, deadline - time.monotonic())):
+            if time.monotonic() > deadline:
+                alive = [rank for rank, process in enumerate(context.processes) if process.is_alive()]
+                message = f"After {timeout_seconds} s the ranks {alive} haven't ended."
+                raise TimeoutError(message)
+    finally:
+        for process in context.processes:
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+def _run_rank(rank: int, folder: str, port: int, world_size: int, function: Callable[..., Any], args: Any) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(world_size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    Path(folder, str(rank)).write_bytes(pickle.dumps(function(*args)))
+
+
+@contextmanager
+def _reserved_port() -> Iterator[int]:
+    """Return a free port of this machine, which other programs are refused while rank 0 may still bind it."""
+    with socket.socket() as reservation:
+        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reservation.bind(("127.0.0.1", 0))
+        yield reservation.getsockname()[1]
