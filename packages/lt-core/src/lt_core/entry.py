@@ -7,38 +7,104 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from lt_core.checkpointing.homecoming import come_home, state_to_bring_home
 from lt_core.checkpointing.report import RestoreReport
 from lt_core.checkpointing.restore import read, restore_modules
+from lt_core.run.fit_run import EvaluationRun, FitRun
 from lt_core.run.job import Job
+from lt_core.run.signals import Signals
 from lt_core.torch_flags import torch_flags
 from lt_fabric.runtime import set_up_process, tear_down_process
+from lt_interfaces.errors import SIGTERMException
+from lt_interfaces.launcher import Launcher
 from lt_interfaces.plain_values import to_plain
 from lt_interfaces.rank_zero import rank_zero_info
 from lt_interfaces.roles import Role
 from lt_interfaces.states import TrainerFn, TrainerStatus
 
 Result = TypeVar("Result")
+Run = FitRun | EvaluationRun
 
 
-def run_guarded(job: Job, body: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-    """Run an entry point in every process of the job; whatever happens, everybody hears of the end.
+def entrance(job: Job) -> Callable[..., Any]:
+    """Return what runs an entry point in every process of the job: ``entrance(job)(body, run, **kwargs)``.
+
+    Where no process has to be started it's `run_guarded` itself, so that nothing lies in between.
+    """
+    launcher = job.runtime.strategy.launcher
+    if launcher is None:
+        return run_guarded
+    if launcher.returns_results:
+        return partial(launcher.launch, run_guarded)
+    return partial(_run_elsewhere, launcher)
+
+
+def run_guarded(body: Callable[..., Result], run: Run, **kwargs: Any) -> Result:
+    """Run an entry point in this process; whatever happens, everybody hears of the end.
 
     Raises:
         SystemExit: with code 1 after a KeyboardInterrupt.
     """
+    job = run.job
     job.state.status = TrainerStatus.RUNNING
     try:
-        with torch_flags(job.specs.optimization), job.signals.heard():
-            result: Result = job.runtime.launch(body, *args, **kwargs)
+        with torch_flags(job.specs.optimization), job.signals.heard(job.runtime.environment.requeue_signal):
+            result: Result = body(run, **kwargs)
     except BaseException as exception:
-        _interrupt(job, exception)
-        if isinstance(exception, KeyboardInterrupt):
+        failure = _announced(run, exception)
+        _interrupt(job, failure)
+        if isinstance(failure, KeyboardInterrupt):
             rank_zero_info("Interrupted from the keyboard; everything was shut down.")
             sys.exit(1)
-        raise
+        if failure is exception:
+            raise
+        raise failure from None  # what this rank raised only follows from it
     job.state.status = TrainerStatus.FINISHED
     job.state.stage = None
     return result
+
+
+def _run_elsewhere(launcher: Launcher, body: Callable[..., Result], run: Run, **kwargs: Any) -> Result:
+    """Run an entry point in processes that are started for it, and bring home what they leave."""
+    job, listening = run.job, Signals()
+    listening.on_signal = launcher.kill  # whoever tells this process to end means those that work for it
+    job.state.status = TrainerStatus.RUNNING
+    for logger in job.loggers:
+        _ = logger.version  # settled here, where it's asked for later; the processes take it over
+    try:
+        with listening.heard(job.runtime.environment.requeue_signal):
+            result, state = launcher.launch(_run_and_report, body, run, **kwargs)
+    except BaseException as exception:
+        job.state.status = TrainerStatus.INTERRUPTED
+        job.state.stage = None
+        if isinstance(exception, KeyboardInterrupt):
+            sys.exit(1)
+        raise
+    come_home(run, state)
+    job.state.status = TrainerStatus.FINISHED
+    returned: Result = result
+    return returned
+
+
+def _run_and_report(body: Callable[..., Result], run: Run, **kwargs: Any) -> tuple[Result, dict[str, Any]]:
+    """Run in a process started for it; returns with the result what the caller's process shall know afterwards."""
+    job = run.job
+    # Who hears which hook is found out anew: bound methods don't travel to a process that starts from scratch.
+    job.hooks.resolve(job.module.trainer, job.callbacks, module=job.module, datamodule=job.datamodule)
+    result = run_guarded(body, run, **kwargs)
+    return result, state_to_bring_home(run)
+
+
+def _announced(run: Run, exception: BaseException) -> BaseException:
+    """Tell the other ranks of a failure, before anything else; returns what this rank is to raise."""
+    job = run.job
+    if job.signals.is_agreed and isinstance(exception, SIGTERMException):
+        return exception  # all ranks end here, and that's no failure
+    strategy = job.runtime.strategy
+    failure = strategy.announce_failure(exception, step=getattr(run.progress, "global_step", None))
+    if strategy.world_size > 1 and isinstance(failure, SystemExit) and not failure.code:
+        return SystemExit(1)  # a rank that leaves in the middle ends the job, and nobody may take that for success
+    return failure
 
 
 def prepare(job: Job) -> tuple[nn.Module, tuple[dict[str, Any], RestoreReport] | None]:
@@ -54,15 +120,16 @@ def prepare(job: Job) -> tuple[nn.Module, tuple[dict[str, Any], RestoreReport] |
         local_rank = runtime.strategy.local_rank if runtime.strategy.world_size > 1 else None
         job.profiler.setup(job.fn.value, local_rank, _log_dir(job))
     _prepare_data(job)
-    runtime.strategy.barrier("before setup")
+    runtime.strategy.barrier("before setup", patient=True)  # whoever prepares data may take its time
     job.hooks.notify("setup", job.fn.value)
     runtime.strategy.barrier("after setup")
     with runtime.strategy.init_context(), runtime.precision.module_init_context():
         job.module.configure_model()
     converted = runtime.precision.convert_module(job.model)  # before weights come, which would be rounded otherwise
-    if job.resume.path is None:
+    path = runtime.strategy.broadcast(job.resume.path)  # a folder may look different to each rank
+    if path is None:
         return converted, None
-    checkpoint = read(job, job.resume.path)
+    checkpoint = read(job, path)
     return converted, (checkpoint, restore_modules(job, checkpoint))
 
 

@@ -93,6 +93,7 @@ class Order:
         callbacks: list[Any],
         checkpoint_io: CheckpointIO,
         user: str | os.PathLike[str] | None,
+        is_queued_again: bool = False,
     ) -> Resume:
         """Return the checkpoint to begin with.
 
@@ -102,14 +103,19 @@ class Order:
             callbacks: the Trainer's.
             checkpoint_io: knows what is stored where.
             user: what was assigned to ``trainer.ckpt_path``; used where the call names none.
+            is_queued_again: whether a scheduler may have put this job into its queue again; where nobody names a
+                checkpoint, fitting then goes on from the one that was saved for that.
         """
         if user is not None and self.ckpt_path is not None:
             rank_zero_warn(f"`ckpt_path={self.ckpt_path!r}` is used; `trainer.ckpt_path = {user!r}` isn't.")
         given = user if self.ckpt_path is None else self.ckpt_path
+        places = CheckpointPlaces(checkpoint_io, callbacks, specs.saving.default_root_dir)
+        if given is None and is_queued_again and fn is TrainerFn.FITTING and places.numbered:
+            given = "hpc"
         path = resolve_ckpt_path(
             given,
             fn,
-            places=CheckpointPlaces(checkpoint_io, callbacks, specs.saving.default_root_dir),
+            places=places,
             has_model=self.model is not None,
             fast_dev_run=bool(specs.limits.fast_dev_run),
         )

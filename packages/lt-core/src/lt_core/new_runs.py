@@ -1,8 +1,9 @@
 """New runs: the state that an entry point begins with."""
 
+from typing import Any
+
 from lt_core.logging.recorder import Results
-from lt_core.loops.stepping import ManualStep
-from lt_core.run.fit_run import BatchStep, EvaluationRun, FitRun, FitValidation
+from lt_core.run.fit_run import EvaluationRun, FitRun, FitValidation
 from lt_core.run.handing_over import takes_iterator
 from lt_core.run.job import Job
 from lt_core.run.loaders import LoaderRules, LoaderSource, StageLoaders, TrainData
@@ -24,9 +25,8 @@ def new_fit_run(job: Job, *, train: LoaderSource, val: LoaderSource, progress: F
     never = ValidationSchedule(every_n_epochs=1, every_n_batches=1, interval_seconds=None)
     accumulation = job.specs.optimization.accumulate_grad_batches
     progress.abandon_epoch()
-    requests = Requests()
-    job.signals.on_sigterm = requests.wake
-    undecided: BatchStep = ManualStep(job)  # until the optimizers exist
+    requests = Requests(is_shared=job.runtime.strategy.world_size > 1)
+    job.signals.on_signal = requests.wake
     return FitRun(
         job=job,
         progress=progress,
@@ -35,7 +35,7 @@ def new_fit_run(job: Job, *, train: LoaderSource, val: LoaderSource, progress: F
         optimization=Optimization(job.runtime.strategy, accumulation=accumulation),
         results=Results(is_evaluation=False),
         requests=requests,
-        train_on=undecided,
+        train_on=_Undecided(),
     )
 
 
@@ -51,6 +51,17 @@ def new_evaluation_run(job: Job, source: LoaderSource) -> EvaluationRun:
         results=Results(is_evaluation=True),
         logged_batches=[],
     )
+
+
+class _Undecided:
+    """Stands for how a batch is trained on until the optimizers exist."""
+
+    stepped = False
+
+    def __call__(self, batch: Any, batch_idx: int) -> Any:
+        """Refuse: nothing can be trained yet."""
+        message = "A batch can't be trained on before the optimizers exist."
+        raise AssertionError(message)
 
 
 def _rules(job: Job, source: LoaderSource, limit: int | float) -> LoaderRules:

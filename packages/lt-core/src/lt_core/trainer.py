@@ -23,7 +23,7 @@ from lt_core.default_parts import (
     make_profiler,
     merge_module_callbacks,
 )
-from lt_core.entry import run_guarded
+from lt_core.entry import entrance
 from lt_core.estimation import estimated_stepping_batches
 from lt_core.fit_loop import FitLoop, changed_limits, with_accumulation
 from lt_core.hook_plan import HookPlan
@@ -210,7 +210,7 @@ class Trainer:
         sources = {stage: order.source(stage, job.module, loaders) for stage, loaders in passed.items()}
         verify(job, sources)
         run = self._fit_run = new_fit_run(job, **sources, progress=self._progress)
-        run_guarded(job, fit_in_process, run)
+        entrance(job)(fit_in_process, run)
 
     def validate(
         self,
@@ -268,7 +268,7 @@ class Trainer:
         """
         run = self._new_evaluation(TrainerFn.PREDICTING, Order(model, dataloaders, datamodule, ckpt_path, weights_only))
         keep, epoch = return_predictions is not False, self.current_epoch
-        outputs = run_guarded(run.job, predict_in_process, run, epoch=epoch, keep=keep)
+        outputs = entrance(run.job)(predict_in_process, run, epoch=epoch, keep=keep)
         return (outputs[0] if len(outputs) == 1 else outputs) if keep else None
 
     def save_checkpoint(
@@ -592,7 +592,7 @@ class Trainer:
     @property
     def should_stop(self) -> bool:
         """Whether somebody has asked to stop; set it to ask."""
-        return self._fit_run is not None and self._fit_run.requests.stop
+        return self._fit_run is not None and self._fit_run.requests.is_stop_wanted
 
     @should_stop.setter
     def should_stop(self, stop: bool) -> None:
@@ -792,7 +792,14 @@ class Trainer:
         self._board.clear()
         if self._job is not None:
             self._runtime = assemble(self._specs.hardware)
-        io, user = self._runtime.checkpoint_io, self._next_ckpt_path
+        resume = order.resume(
+            fn,
+            self._specs,
+            callbacks=self._callbacks,
+            checkpoint_io=self._runtime.checkpoint_io,
+            user=self._next_ckpt_path,
+            is_queued_again=self._runtime.environment.requeue_signal is not None,
+        )
         self._job = Job(
             fn=fn,
             runtime=self._runtime,
@@ -807,7 +814,7 @@ class Trainer:
             hooks=self._hooks,
             recorder=self._recorder,
             board=self._board,
-            resume=order.resume(fn, self._specs, callbacks=self._callbacks, checkpoint_io=io, user=user),
+            resume=resume,
             signals=self._signals,
             save=self.save_checkpoint,
         )
@@ -824,7 +831,10 @@ class Trainer:
 
     def _evaluate(self, run: EvaluationRun, verbose: bool) -> list[dict[str, float]]:
         x_axis = self._progress.batches_that_stepped
-        return run_guarded(run.job, evaluate_in_process, run, x_axis=x_axis, epoch=self.current_epoch, verbose=verbose)
+        outputs: list[dict[str, float]] = entrance(run.job)(
+            evaluate_in_process, run, x_axis=x_axis, epoch=self.current_epoch, verbose=verbose
+        )
+        return outputs
 
     def _change_limits(self, **limits: Any) -> None:
         self._specs = replace(self._specs, limits=changed_limits(self._specs.limits, **limits))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any
 
+from lt_core.checkpointing.preemption import HPC, PREEMPTED
 from lt_interfaces.checkpoint_io import CheckpointIO
 from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.roles import Role
@@ -12,9 +13,8 @@ from lt_interfaces.states import TrainerFn
 
 CkptPath = str | PathLike[str] | None
 
-_LAST = re.compile(r"last(-v?\d+)?\.ckpt$")
+_LAST = re.compile(rf"(last(-v?\d+)?\.ckpt|{re.escape(PREEMPTED)})$")
 _ANY = re.compile(r".+\.ckpt$")
-_HPC = re.compile(r"hpc_ckpt_(\d+)\.ckpt$")
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,15 @@ class CheckpointPlaces:
 
     @property
     def folders(self) -> list[str]:
-        """The folders that these save to."""
-        return sorted({str(callback.dirpath) for callback in self.checkpointers if getattr(callback, "dirpath", None)})
+        """The folders that these save to; without any, where a run that was told to end leaves its checkpoint."""
+        own = {str(callback.dirpath) for callback in self.checkpointers if getattr(callback, "dirpath", None)}
+        return sorted(own) if own or self.checkpointers else [self.default_root_dir]
+
+    @property
+    def numbered(self) -> list[tuple[int, str]]:
+        """The checkpoints of a job that its scheduler queued again, with their numbers, the newest first."""
+        stored = [found.path for found in self.checkpoint_io.stored(self.default_root_dir)]
+        return sorted(((int(match[1]), path) for path in stored if (match := HPC.match(_name(path)))), reverse=True)
 
     def newest_whole(self, folders: list[str], name: re.Pattern[str]) -> tuple[str | None, list[str]]:
         """Return the newest whole checkpoint with such a name, and the torn ones that are newer."""
@@ -130,9 +137,7 @@ def _last(places: CheckpointPlaces, fn: TrainerFn) -> str | None:
 
 def _hpc(places: CheckpointPlaces) -> str:
     root = places.default_root_dir
-    stored = [found.path for found in places.checkpoint_io.stored(root)]
-    numbered = [(int(match[1]), path) for path in stored if (match := _HPC.match(_name(path)))]
-    for _, path in sorted(numbered, reverse=True):
+    for _, path in places.numbered:
         if places.checkpoint_io.is_whole(path):
             return path
         rank_zero_warn(f"`ckpt_path='hpc'`: {path} isn't a whole checkpoint and is skipped.")

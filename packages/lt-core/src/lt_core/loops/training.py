@@ -4,13 +4,13 @@ from time import monotonic
 from typing import Final
 
 from lt_core.logging.publication import flush_epoch, flush_steps, send, to_loggers
+from lt_core.loops.boundaries import agree_at_boundary, agree_now, honour, may_stop, write_requested
 from lt_core.loops.evaluation import validate_while_fitting
 from lt_core.loops.schedulers import step_schedulers
 from lt_core.loops.stepping import detached_outputs
 from lt_core.loops.transfer import transfer_function
 from lt_core.run.fit_run import FitRun, Transfer
-from lt_interfaces.errors import SIGTERMException
-from lt_interfaces.rank_zero import rank_zero_info, rank_zero_warn
+from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.states import RunningStage
 
 SKIP_EPOCH: Final = -1
@@ -24,13 +24,17 @@ def fit(run: FitRun) -> None:
     run.job.recorder.results = run.results
     run.validation.ended_at = monotonic()
     transfer = transfer_function(run.job, hands_over=run.data.loaders.rules.hands_over)
+    run.requests.exchange = run.job.runtime.strategy.open_flag_exchange()
     hooks.notify("on_train_start")
+    agree_now(run)
     if run.progress.epochs_processed > run.progress.epochs_completed:
         run.results.epoch_ended = True
         hooks.catch_up("on_train_epoch_end")
         _close_epoch(run)  # resumed from a checkpoint that was saved while an epoch ended
     while not is_done(run):
         train_epoch(run, transfer)
+    if run.requests.exchange is not None:
+        run.requests.exchange.settle()  # nothing may be under way when the group is left
     hooks.notify("on_train_end")
 
 
@@ -46,8 +50,10 @@ def train_epoch(run: FitRun, transfer: Transfer) -> None:
         progress.is_last_batch, progress.is_in_batch = is_last, True
         if train_batch(run, batch, batch_idx=batch_idx, transfer=transfer) == SKIP_EPOCH:
             break
+        if requests.is_shared:
+            agree_at_boundary(run)
         finish_batch(run, batch_idx)
-        if requests.is_pending and _honour(run):
+        if requests.is_pending and honour(run):
             break
         if has_limit and has_reached_max_steps(run):
             break
@@ -84,6 +90,7 @@ def finish_batch(run: FitRun, batch_idx: int) -> None:
         _publish_steps(run)
     if run.validation.is_wanted and _validation_is_due(run, batch_idx):
         validate_while_fitting(run)
+        agree_now(run)
     if stepped and run.optimization.schedulers:
         step_schedulers(run, "step", on_plateau=True)
     progress.is_batch_open = False
@@ -111,20 +118,6 @@ def has_reached_max_steps(run: FitRun) -> bool:
     """Say whether ``max_steps`` optimizer steps were taken."""
     limit = run.job.limits.max_steps
     return limit != -1 and run.progress.global_step >= limit
-
-
-def may_stop(run: FitRun) -> bool:
-    """Say whether a stop request may be honoured now, or ``min_epochs`` or ``min_steps`` is still ahead."""
-    limits, progress = run.job.limits, run.progress
-    if progress.epochs_processed >= limits.min_epochs and progress.global_step >= limits.min_steps:
-        return True
-    if not run.requests.told_of_minimum:
-        run.requests.told_of_minimum = True
-        rank_zero_info(
-            f"A stop was requested, but `min_epochs={limits.min_epochs}` or `min_steps={limits.min_steps}` isn't"
-            " reached; training goes on until it is."
-        )
-    return False
 
 
 def logging_is_due(run: FitRun) -> bool:
@@ -181,28 +174,6 @@ def _step_schedulers(run: FitRun) -> None:
         step_schedulers(run, "epoch", on_plateau=False)
 
 
-def _honour(run: FitRun) -> bool:
-    """Write the checkpoints that were asked for from outside; say whether to stop, never in mid-window.
-
-    Raises:
-        SIGTERMException: when the process was told to end.
-        OSError: what went wrong with an asynchronous save.
-    """
-    run.job.runtime.checkpoint_io.poll()
-    if run.may_save:
-        _write_requested(run)
-    if run.job.signals.received_sigterm and run.optimization.window is None:
-        raise SIGTERMException
-    return run.requests.stop and run.optimization.window is None and may_stop(run)
-
-
-def _write_requested(run: FitRun) -> None:
-    wanted = run.requests.take_save()
-    while wanted is not None:
-        run.job.save(wanted.path, wanted.weights_only, wanted.storage_options)
-        wanted = run.requests.take_save()
-
-
 def _end_epoch(run: FitRun) -> None:
     """Tell everybody, flush what was logged over the epoch, and count it."""
     progress, job = run.progress, run.job
@@ -227,4 +198,5 @@ def _close_epoch(run: FitRun) -> None:
         logger.save()
     progress.epochs_completed += 1
     progress.start_epoch()
-    _write_requested(run)
+    agree_now(run)
+    write_requested(run)

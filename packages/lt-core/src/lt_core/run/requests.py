@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
+from lt_interfaces.flag_exchange import FlagExchange
+
 
 @dataclass(frozen=True)
 class SaveRequest:
@@ -18,36 +20,54 @@ class SaveRequest:
 class Requests:
     """What was asked of the run since it started; the loop honours it at the next step boundary.
 
-    Setting a flag and appending a path are atomic in CPython, so a signal handler or a thread may ask.
+    Setting a flag and appending a path are atomic in CPython, so a signal handler or a thread may ask. With several
+    ranks, what one of them asked for counts once all know of it.
+
+    Args:
+        is_shared: whether other ranks have to agree.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_shared: bool = False) -> None:
+        self.is_shared = is_shared
         self.is_pending = False
         """Whether anything was asked; the only thing that a step looks at."""
+        self.is_stop_wanted = False
+        """Whether somebody on this rank asked to stop."""
         self.stop = False
+        """Whether the run is to stop, on all ranks alike."""
         self.stop_reason = ""
         self.told_of_minimum = False
         """Whether the user was told that a stop waits for ``min_epochs`` or ``min_steps``."""
+        self.exchange: FlagExchange | None = None
+        """How ranks tell each other while they train; ``None`` in one process."""
+        self.is_save_agreed = False
+        """Whether all ranks know that one of them asked for a checkpoint."""
         self._saves: deque[SaveRequest] = deque()
 
-    def wake(self) -> None:
+    def wake(self, *_: Any) -> None:
         """Let the loop look at the next step boundary."""
         self.is_pending = True
 
     def request_stop(self, reason: str = "") -> None:
         """Ask to stop."""
         self.stop_reason = reason
-        self.stop = True
+        self.is_stop_wanted = True
+        self.stop = self.stop or not self.is_shared
         self.is_pending = True
 
     def withdraw_stop(self) -> None:
         """Take back the wish to stop."""
-        self.stop = False
+        self.stop = self.is_stop_wanted = False
 
     def request_save(self, wanted: SaveRequest) -> None:
         """Ask for a checkpoint."""
         self._saves.append(wanted)
         self.is_pending = True
+
+    @property
+    def has_saves(self) -> bool:
+        """Whether a checkpoint was asked for."""
+        return bool(self._saves)
 
     def take_save(self) -> SaveRequest | None:
         """Return the next checkpoint asked for, ``None`` when there's none."""
