@@ -4,7 +4,10 @@ import io
 from typing import Any, Protocol
 
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
+
+from lt_interfaces.plain_values import from_plain, to_plain
 
 
 class Gathering(Protocol):
@@ -29,7 +32,10 @@ def gather_objects(strategy: Gathering, obj: Any) -> list[Any]:
 
     Args:
         strategy: whose ranks give and take.
-        obj: plain values and tensors, as a checkpoint holds them (`lt_interfaces.plain_values`); of any size.
+        obj: tensors and plain values, as a checkpoint holds them (`lt_interfaces.plain_values`).
+
+    Raises:
+        TypeError: for a value that a checkpoint can't hold.
     """
     if strategy.world_size == 1:
         return [obj]
@@ -44,10 +50,17 @@ def gather_objects(strategy: Gathering, obj: Any) -> list[Any]:
 
 def _written(obj: Any) -> Tensor:
     buffer = io.BytesIO()
-    torch.save(obj, buffer)
+    torch.save(apply_to_collection(to_plain(obj, "gathered object"), Tensor, _compact), buffer)
     return torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
 
 
+def _compact(tensor: Tensor) -> Tensor:
+    """Return the tensor without what it's a view of: torch would write all of that."""
+    tensor = tensor.detach()
+    is_view = tensor.untyped_storage().nbytes() > tensor.numel() * tensor.element_size()
+    return tensor.clone() if is_view else tensor
+
+
 def _read(row: Tensor) -> Any:
-    # Plain values alone: what another rank sent isn't executed.
-    return torch.load(io.BytesIO(row.numpy().tobytes()), map_location="cpu", weights_only=True)
+    # Plain values alone: nothing that another rank sent is executed.
+    return from_plain(torch.load(io.BytesIO(row.numpy().tobytes()), map_location="cpu", weights_only=True))
