@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 from fabric_pretence import ManyStrategy
+from sharable_datasets import Count
 from torch.utils.data import DataLoader, DistributedSampler, RandomSampler
 
 from lt_fabric.setting_up import introduce, set_up_loader
@@ -28,6 +29,12 @@ def test_samples_are_shared_out_shuffled_as_the_user_chose(shuffle: bool) -> Non
 def test_samplers_may_be_left_as_they_are() -> None:
     loader = set_up(DataLoader(RandomDataset(1, 6), shuffle=True), Sharing(), share=False)
     assert isinstance(loader.sampler, RandomSampler)
+
+
+@pytest.mark.filterwarnings("ignore:The samples of `Count`")
+def test_samples_of_iterable_datasets_are_shared_out() -> None:
+    assert [batch.tolist() for batch in set_up(DataLoader(Count(5)), Sharing())] == [[1], [3]]
+    assert len(list(set_up(DataLoader(Count(5)), Sharing(), share=False))) == 5
 
 
 @pytest.mark.parametrize("loader", [[1, 2], RandomDataset(1, 2), None])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_runs import Batches, Net, fit, rows, trainer_with
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
 from lt_core.run.loaders import LoaderRules, LoaderSource, StageLoaders, TrainData
 from lt_fabric.data import CombinedLoader
@@ -28,6 +28,26 @@ def loaders_of(passed: Any, *, stage: str = "val", **rules: Any) -> StageLoaders
     loaders = StageLoaders(LoaderSource(stage, passed, is_hook=False), rules_of(stage, mode, **rules))
     loaders.load(STRATEGY, 0)
     return loaders
+
+
+class SecondOfTwo(SingleDeviceStrategy):
+    """Stands for one of two ranks."""
+
+    distributed_sampler_kwargs = {"num_replicas": 2, "rank": 1}  # type: ignore[assignment]  # noqa: RUF012  # fixed
+
+
+class Count(IterableDataset[int]):
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(7))
+
+
+def second_of_two(dataset: Any, *, stage: str, **options: Any) -> list[list[int]]:
+    """Return the batches that the second of two ranks gets of a dataset, in batches of two."""
+    loader: DataLoader[Any] = DataLoader(dataset, batch_size=2, **options)
+    mode = "max_size_cycle" if stage == "train" else "sequential"
+    loaders = StageLoaders(LoaderSource(stage, loader, is_hook=False), rules_of(stage, mode))
+    loaders.load(SecondOfTwo("cpu"), 0)
+    return [batch.tolist() for batch, *_ in loaders.steps()]
 
 
 # --- where loaders come from ---
@@ -54,6 +74,37 @@ def test_source_knows_whether_there_is_anything_to_ask() -> None:
 )
 def test_source_is_named_as_the_user_knows_it(owner: Any, is_hook: bool, label: str) -> None:
     assert LoaderSource("val", owner, is_hook=is_hook).label == label
+
+
+# --- shares of ranks ---
+
+SHARING = pytest.mark.filterwarnings("ignore:The samples of `Count`")
+
+
+@SHARING
+@pytest.mark.parametrize("dataset", [range(7), Count()])
+@pytest.mark.parametrize("stage", ["val", "test", "predict"])
+def test_evaluation_gives_each_sample_to_one_rank(dataset: Any, stage: str) -> None:
+    assert second_of_two(dataset, stage=stage) == [[1, 3], [5]]
+
+
+@SHARING
+def test_iterable_datasets_are_shared_out_for_training() -> None:
+    assert second_of_two(Count(), stage="train") == [[1, 3], [5]]
+
+
+@SHARING
+@pytest.mark.parametrize("dataset", [range(7), Count()])
+def test_ranks_drop_the_last_samples_that_one_process_drops(dataset: Any) -> None:
+    assert second_of_two(dataset, stage="val", drop_last=True) == [[1, 3], [5]]
+
+
+@SHARING
+@pytest.mark.parametrize("dataset", [range(7), Count()])
+def test_predicting_drops_no_sample(dataset: Any) -> None:
+    assert second_of_two(dataset, stage="predict", drop_last=True) == [[1, 3], [5]]
+    loaders = loaders_of(DataLoader(dataset, batch_size=2, drop_last=True), stage="predict")
+    assert [len(batch) for batch, *_ in loaders.steps()] == [2, 2, 2, 1]
 
 
 # --- loading and counting ---

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from lt_fabric.compiled import recompile, unwrap_compiled
-from lt_fabric.data import seed_workers, with_distributed_sampler
+from lt_fabric.data import seed_workers, with_distributed_sampler, with_shared_iterable
 from lt_fabric.data.fabric_loader import FabricDataLoader
 from lt_fabric.runtime import Runtime
 from lt_fabric.wrappers import FabricModule, is_wrapped
@@ -47,6 +47,7 @@ def set_up_loader(
     sharing = strategy.distributed_sampler_kwargs
     if use_distributed_sampler and sharing is not None:
         loader = with_distributed_sampler(loader, num_replicas=sharing["num_replicas"], rank=sharing["rank"])
+        loader = with_shared_iterable(loader, num_replicas=sharing["num_replicas"], rank=sharing["rank"])
     seed_workers(loader, strategy.global_rank)
     return FabricDataLoader(strategy.setup_dataloader(loader), strategy.root_device if move_to_device else None)
 

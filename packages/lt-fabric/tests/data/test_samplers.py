@@ -266,6 +266,30 @@ def test_evaluation_of_five_samples_on_two_ranks() -> None:
     assert on_all_ranks(lambda: loader(5), 2, each_once=True) == [[0, 2, 4], [1, 3]]
 
 
+@given(size=st.integers(0, 20), world=st.integers(2, 4), batch_size=st.integers(1, 4))
+def test_evaluation_leaves_out_what_one_process_leaves_out(size: int, world: int, batch_size: int) -> None:
+    loader: DataLoader[int] = DataLoader(range(size), batch_size, drop_last=True)  # type: ignore[arg-type]
+    shares = [with_distributed_sampler(loader, num_replicas=world, rank=r, each_once=True) for r in range(world)]
+    drawn = sorted(sample for share in shares for batch in share for sample in batch.tolist())
+    assert drawn == [sample for batch in loader for sample in batch.tolist()]
+
+
+def test_a_custom_batch_sampler_gets_its_share_of_samples() -> None:
+    class Doubled(BatchSampler):
+        """Draws batches of growing size."""
+
+        def __iter__(self) -> Iterator[list[int]]:
+            indices, size = list(self.sampler), 1
+            while indices:
+                yield indices[:size]
+                indices, size = indices[size:], 2 * size
+
+    own = Doubled(SequentialSampler(range(11)), batch_size=1, drop_last=False)
+    loader: DataLoader[int] = DataLoader(range(11), batch_sampler=own)  # type: ignore[arg-type]
+    shared = with_distributed_sampler(loader, num_replicas=2, rank=1, each_once=True)
+    assert [batch.tolist() for batch in shared] == [[1], [3, 5], [7, 9]]
+
+
 def test_custom_sampler_is_shared_out_in_its_order() -> None:
     assert on_all_ranks(lambda: loader(5, sampler=Backwards(5)), 2) == [[4, 2, 0], [3, 1, 4]]
 

@@ -15,6 +15,7 @@ from lt_fabric.data import (
     CombinedLoader,
     DataPosition,
     batches,
+    dropping_nothing,
     num_batches,
     require_iterable,
     set_epoch,
@@ -22,6 +23,7 @@ from lt_fabric.data import (
     warn_if_length_is_guessed,
     warn_if_shuffled,
     with_distributed_sampler,
+    with_shared_iterable,
     without_shuffle,
 )
 from lt_fabric.data.combined_loader import Step
@@ -142,6 +144,8 @@ class StageLoaders:
         stage, training = self.rules.stage, self.rules.stage == "train"
         if self.rules.overfit:
             loader = without_shuffle(loader)
+        if stage == "predict":
+            loader = dropping_nothing(loader)  # a prediction for each sample is what was asked for
         if not training and stage != "predict":
             warn_if_shuffled(loader, stage)
         warn_if_few_workers(loader, stage)
@@ -151,6 +155,9 @@ class StageLoaders:
             seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
             loader = with_distributed_sampler(
                 loader, num_replicas=shares["num_replicas"], rank=shares["rank"], seed=seed, each_once=not training
+            )
+            loader = with_shared_iterable(
+                loader, num_replicas=shares["num_replicas"], rank=shares["rank"], each_once=not training
             )
         seed_workers(loader, strategy.global_rank)
         if self.item_seed is not None:

@@ -4,6 +4,7 @@ from lt_fabric.data.batch_size import extract_batch_size
 from lt_fabric.data.combined_loader import CombinedLoader
 from lt_fabric.data.fetching import batches
 from lt_fabric.data.item_seeding import SeededItems, has_seeded_items, item_seed, with_seeded_items
+from lt_fabric.data.iterable_sharing import SharedIterable, with_shared_iterable
 from lt_fabric.data.lengths import has_iterable_dataset, num_batches, sized_len
 from lt_fabric.data.loader_checks import (
     require_iterable,
@@ -21,6 +22,7 @@ from lt_fabric.data.samplers import (
     with_sampler,
     without_shuffle,
 )
+from lt_fabric.data.whole_batches import dropping_nothing
 from lt_fabric.data.workers import seed_workers, suggested_num_workers
 
 __all__ = [
@@ -29,7 +31,9 @@ __all__ = [
     "ResumableLoader",
     "SeededItems",
     "ShardedSampler",
+    "SharedIterable",
     "batches",
+    "dropping_nothing",
     "extract_batch_size",
     "has_iterable_dataset",
     "has_seeded_items",
@@ -47,5 +51,6 @@ __all__ = [
     "with_distributed_sampler",
     "with_sampler",
     "with_seeded_items",
+    "with_shared_iterable",
     "without_shuffle",
 ]

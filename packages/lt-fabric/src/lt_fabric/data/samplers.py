@@ -18,6 +18,7 @@ from torch.utils.data import (
 from lt_fabric.data.item_seeding import SeededItems
 from lt_fabric.data.lengths import has_iterable_dataset
 from lt_fabric.data.loader_copy import copy_loader
+from lt_fabric.data.whole_batches import FirstIndices, dropping_nothing, in_whole_batches
 from lt_interfaces.rank_zero import rank_zero_warn
 
 _SHUFFLING: Final = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
@@ -108,7 +109,8 @@ def with_distributed_sampler(
     """Returns `loader` so that each rank draws its share of the samples; shuffled if it was shuffled before.
 
     For training every rank gets equally many samples (the first ones are repeated to fill up). With `each_once`, for
-    evaluation, each sample is drawn exactly once by all ranks together, so ranks may differ by one sample.
+    evaluation, each sample is drawn exactly once by all ranks together, so ranks may differ by one sample, and
+    `drop_last` leaves out what it leaves out in one process.
     A loader over an `IterableDataset` or one that has a distributed sampler already is returned unchanged.
 
     Raises:
@@ -125,6 +127,9 @@ def with_distributed_sampler(
         return with_sampler(loader, shared)
     # A generator of the user's may stand elsewhere on each rank; without one the order follows the seed.
     whole = RandomSampler(cast(Sized, loader.dataset)) if shuffle else cast(Iterable[int], sampler)
+    if each_once and isinstance(whole, Sized):
+        whole = in_whole_batches(loader, whole)
+        loader = dropping_nothing(loader) if isinstance(whole, FirstIndices) else loader
     shared = ShardedSampler(whole, num_replicas=num_replicas, rank=rank, seed=seed, padded=not each_once)
     return with_sampler(loader, shared)
 
