@@ -536,7 +536,7 @@ class ToyStrategy(Strategy):
     def barrier(self, name: str = "", *, patient: bool = False) -> None:
         """Nobody else is there."""
 
-    def open_flag_exchange(self) -> FlagExchange | None:
+    def open_flag_exchange(self, every: int | None = None) -> FlagExchange | None:
         return None
 
     def announce_failure(self, failure: BaseException, *, step: int | None = None) -> BaseException:

@@ -76,6 +76,7 @@ def _rules(job: Job, source: LoaderSource, limit: int | float) -> LoaderRules:
         reload_every_n_epochs=limits.reload_dataloaders_every_n_epochs if stage in ("train", "val") else 0,
         hands_over=takes_iterator(step),
         seed_items=_seed_items(job, source),
+        uneven_data=job.specs.optimization.uneven_data,
     )
 
 

@@ -102,6 +102,8 @@ class Trainer:
         suggest_integrations: accepted for compatibility; nothing is ever suggested.
         seed_items: seed random generators for each item read, so that random augmentation doesn't depend on workers;
             ``True``, a seed, or ``None``: as the datamodule says.
+        uneven_data: when some ranks have more training batches: "stop" the epoch with the first rank that has none left,
+            or "pad" with batches that count for nothing until all are through.
 
     Raises:
         MisconfigurationException: (a `ValueError`) for a wrong value, naming argument, value and what's accepted.
@@ -161,6 +163,7 @@ class Trainer:
         model_registry: str | None = None,
         suggest_integrations: bool = True,
         seed_items: bool | int | None = None,
+        uneven_data: str = "stop",
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name != "self"}
         self._specs: TrainerSpecs = trainer_specs(**arguments)

@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from lt_core.hook_plan import check_hook_names, overrides
+from lt_core.run.handing_over import takes_iterator
 from lt_core.run.job import Job
 from lt_core.run.loaders import LoaderSource
 from lt_interfaces.errors import MisconfigurationException
@@ -68,6 +69,8 @@ def _verify_fit(job: Job, sources: dict[str, LoaderSource]) -> None:
         raise RuntimeError(message)
     if not module.automatic_optimization:
         _verify_manual(spec)
+    if spec.uneven_data == "pad" and job.runtime.strategy.world_size > 1:
+        _verify_padding(module)
 
 
 def _verify_manual(spec: Any) -> None:
@@ -80,6 +83,16 @@ def _verify_manual(spec: Any) -> None:
                 f" `automatic_optimization = False`. Use {way_out} in `training_step`."
             )
             raise MisconfigurationException(message)
+
+
+def _verify_padding(module: Any) -> None:
+    """Refuse to pad where the loop doesn't know what a batch's loss counts for."""
+    own = "`automatic_optimization = False`" if not module.automatic_optimization else None
+    if own is None and takes_iterator(module.training_step):
+        own = "a `training_step` that takes `dataloader_iter`"
+    if own is not None:
+        message = f"`Trainer(uneven_data='pad')` can't go with {own}: leave it out, and epochs end together ('stop')."
+        raise MisconfigurationException(message)
 
 
 def _verify_predict(module: Any) -> None:

@@ -61,6 +61,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "model_registry": None,
     "suggest_integrations": True,
     "seed_items": None,
+    "uneven_data": "stop",
 }
 
 MC: Final = MisconfigurationException
@@ -140,6 +141,7 @@ REFUSED: Final[dict[str, list[tuple[Any, type[Exception]]]]] = {
     "enable_autolog_hparams": SWITCH,
     "model_registry": [(3, TypeError), (True, TypeError), (math.nan, TypeError)],
     "suggest_integrations": SWITCH,
+    "uneven_data": [("sotp", MC), (None, MC), (1, MC), (True, MC)],
     "seed_items": [(-1, MC), (1.0, TypeError), (math.nan, TypeError), ("yes", TypeError), ([], TypeError)],
 }
 

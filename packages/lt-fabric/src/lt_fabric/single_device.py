@@ -187,7 +187,7 @@ class SingleDeviceStrategy(Strategy):
     def barrier(self, name: str = "", *, patient: bool = False) -> None:
         """Do nothing: nobody else is there to wait for."""
 
-    def open_flag_exchange(self) -> FlagExchange | None:
+    def open_flag_exchange(self, every: int | None = None) -> FlagExchange | None:
         return None
 
     # --- state ---

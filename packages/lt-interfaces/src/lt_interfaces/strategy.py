@@ -236,10 +236,13 @@ class Strategy(ABC):
         """
 
     @abstractmethod
-    def open_flag_exchange(self) -> FlagExchange | None:
-        """Return what ranks tell each other of stop requests and signals with, for one fit; ``None`` in one process.
+    def open_flag_exchange(self, every: int | None = None) -> FlagExchange | None:
+        """Return what ranks tell each other of rare events with, such as stop requests; ``None`` in one process.
 
-        Called on every rank when training starts.
+        Called on every rank.
+
+        Args:
+            every: at how many calls one exchange is made; ``None``: as the user told the strategy.
         """
 
     # --- state, in a form that any other strategy loads, on any world size ---

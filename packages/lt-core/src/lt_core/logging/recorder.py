@@ -107,16 +107,24 @@ class Recorder:
         """Which of several loaders is being evaluated."""
         self._batch: Any = None
         self._batch_size: int | None = 1
+        self._counts = True
 
-    def start_batch(self, batch: Any) -> None:
-        """Note the batch whose size weighs what's logged from now on."""
+    def start_batch(self, batch: Any, *, counts: bool = True) -> None:
+        """Note the batch whose size weighs what's logged from now on.
+
+        Args:
+            batch: the batch.
+            counts: whether what's logged counts; that of a batch which only pads doesn't.
+        """
         self._batch = batch
+        self._counts = counts
         self._batch_size = None
 
     def end_batches(self) -> None:
         """Note that no batch is being worked on."""
         self._batch = None
         self._batch_size = 1
+        self._counts = True
 
     def log(self, module: nn.Module, name: str, *, value: Any, batch_size: int | None, options: LogOptions) -> None:
         """Take one value.
@@ -145,6 +153,9 @@ class Recorder:
             raise MisconfigurationException(message)
         if self.dataloader_idx is not None:
             slot.loaders.add(self.dataloader_idx)
+        if not self._counts:
+            slot.pass_over()
+            return
         slot.update(value, batch_size if batch_size is not None else self._inferred_batch_size(slot))
 
     def _new_slot(self, module: nn.Module, name: str, *, value: Any, options: LogOptions) -> Slot:

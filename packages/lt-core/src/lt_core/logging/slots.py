@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import nan
+from math import inf, nan
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor
 from lt_core.logging.values import Number, scalar
 
 Reduction = Literal["mean", "sum", "min", "max"]
+
+_NEUTRAL: Final[Mapping[Reduction, float]] = {"mean": 0.0, "sum": 0.0, "min": inf, "max": -inf}
+"""What changes no reduction over ranks."""
 
 
 class LogOptions(NamedTuple):
@@ -69,6 +72,9 @@ class Slot(Protocol):
     def update(self, value: Any, batch_size: int) -> None:
         """Take one logged value."""
 
+    def pass_over(self) -> None:
+        """Take part in the next flush without a value: other ranks log this name for a batch that this one lacks."""
+
     def step_value(self) -> tuple[Tensor | Number, float]:
         """Return the latest value and its weight."""
 
@@ -119,6 +125,12 @@ class ValueSlot:
             self._accumulate(number, batch_size)
         # A copy: the caller may go on to change the tensor in place before the flush reads it.
         self._latest = number.clone() if isinstance(number, Tensor) and self.rule.on_step else number
+
+    def pass_over(self) -> None:
+        """Take part in the next flush with what changes no reduction."""
+        self.fresh = True
+        self._latest_weight = 0
+        self._latest = _NEUTRAL[self._reduction]
 
     def _accumulate(self, number: Tensor | Number, batch_size: int) -> None:
         if self._total is None:
@@ -190,6 +202,10 @@ class MetricSlot:
         self.metric = value
         self.fresh = True
         self._touched = True
+
+    def pass_over(self) -> None:
+        """Take part in the next flush with what the metric holds."""
+        self.fresh = self._touched = True
 
     def step_value(self) -> tuple[Tensor | Number, float]:
         """Return what the metric's last ``forward`` gave, or computes now."""

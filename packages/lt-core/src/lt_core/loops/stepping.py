@@ -81,10 +81,14 @@ class GradientClosure:
         self._zero_grad: Final = _zero_grad(job, optimization, progress)
         self._args: tuple[Any, ...] = ()
         self._window: AccumulationWindow | None = None
+        self._weight: float | None = None
         self._closes = False
 
-    def begin(self, batch: Any, batch_idx: int, window: AccumulationWindow, *, closes: bool) -> None:
+    def begin(
+        self, batch: Any, batch_idx: int, *, window: AccumulationWindow, closes: bool, weight: float | None
+    ) -> None:
         """Take the micro-batch that the next call works on."""
+        self._weight = weight
         self._args = (batch, batch_idx) if self._num_args == 2 else (batch,)
         self._window = window
         self._closes = closes
@@ -127,7 +131,7 @@ class GradientClosure:
         for hear in hearers["on_before_backward"]:
             hear(loss)
         self._recorder.hook = "backward"
-        self._backward(window.add(loss), self._own_backward or Tensor.backward)
+        self._backward(window.add(loss, self._weight), self._own_backward or Tensor.backward)
         for hear in hearers["on_after_backward"]:
             hear()
 
@@ -174,7 +178,10 @@ class AutomaticStep:
         closes = optimization.left <= 1 or self._progress.is_last_batch
         steps_before = self._progress.steps[0]
         optimization.left -= 1
-        closure.begin(batch, batch_idx, optimization.window, closes=closes)  # type: ignore[arg-type]  # just opened
+        equal = self._data.equal
+        weight = equal.weight_of(batch_idx) if equal is not None and equal.pads else None
+        assert optimization.window is not None  # just opened
+        closure.begin(batch, batch_idx, window=optimization.window, closes=closes, weight=weight)
         if not closes:
             self.stepped = False
             closure()

@@ -70,7 +70,7 @@ def train_batch(run: FitRun, batch: object, *, batch_idx: int, transfer: Transfe
         _skip_missing_batch(run, batch_idx)
         return None
     batch = transfer(batch, 0)
-    run.job.recorder.start_batch(batch)
+    run.job.recorder.start_batch(batch, counts=run.data.counts(batch_idx))
     if hearers["on_train_batch_start"] and run.job.hooks.notify("on_train_batch_start", batch, batch_idx) == SKIP_EPOCH:
         return SKIP_EPOCH
     outputs = run.train_on(batch, batch_idx)
@@ -97,7 +97,17 @@ def finish_batch(run: FitRun, batch_idx: int) -> None:
 
 
 def _skip_missing_batch(run: FitRun, batch_idx: int) -> None:
-    """Count a batch for which the loader gave ``None``, without training on anything."""
+    """Count a batch for which the loader gave ``None``, without training on anything.
+
+    Raises:
+        RuntimeError: with several ranks, which would wait for this one's gradients.
+    """
+    if run.requests.is_shared:
+        message = (
+            f"The training loader gave None as batch {batch_idx}, but the other ranks wait for the gradients of one. Give"
+            " every rank a batch."
+        )
+        raise RuntimeError(message)
     rank_zero_warn("The training loader gave None as a batch; it's skipped. If that's what you want, ignore this.")
     run.train_on.stepped = False
     run.progress.count_batch(stepped=False)

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from lt_core.hook_plan import overrides
 from lt_core.run.handing_over import handed_over
+from lt_core.run.uneven_data import EqualSteps, UnevenData
 from lt_fabric.data import (
     CombinedLoader,
     DataPosition,
@@ -76,6 +77,8 @@ class LoaderRules:
     reload_every_n_epochs: int
     seed_items: bool | int
     """Whether each item's randomness is its own, or the seed for that."""
+    uneven_data: UnevenData
+    """What happens when some ranks have more training batches than others."""
     hands_over: bool
     """Whether the step takes batches itself: it gets the iterator in a batch's place."""
 
@@ -234,6 +237,8 @@ class TrainData:
         self._position: DataPosition | None = None
         self._steps: Iterator[MarkedStep] | None = None
         self._resumed: _Resumed | None = None
+        self.equal: EqualSteps | None = None
+        """How ranks give equally many batches, once `load` has compared these."""
 
     @property
     def num_batches(self) -> int | float:
@@ -249,6 +254,12 @@ class TrainData:
         """Ask for the loaders anew; they stand before their first batch."""
         self.loaders.load(strategy, epoch)
         self._position = None
+        if self.equal is None:
+            self.equal = EqualSteps(strategy, self.loaders.rules.uneven_data)
+        self.loaders.counts = [self.equal.settle(self.loaders.total, is_sized=self.loaders.is_sized)]
+        if self.loaders.total == 0 and self.equal.pads:
+            message = f"{self.loaders.source.label} gave a rank no batch, so it has nothing to pad with."
+            raise ValueError(message)
 
     @property
     def position(self) -> DataPosition:
@@ -261,9 +272,20 @@ class TrainData:
     def start(self) -> None:
         """Start the loaders, workers included, for the coming epoch or what's left of it."""
         loaders, position, row = self.loaders, self.position, self.position.row
-        looks_ahead = position.batches_ahead
-        steps = position.steps(looks_ahead + loaders.rules.hands_over, self.num_batches - row)
+        looks_ahead, equal = position.batches_ahead, self.equal
+        ahead = looks_ahead + loaders.rules.hands_over + (0 if equal is None else equal.ahead)
+        steps = position.steps(ahead, self.num_batches - row)
+        if equal is not None:
+            steps = equal.given(steps, self._spare_batch, row=row)
         self._steps = loaders.given(batches(steps), row) if looks_ahead else loaders.marked(steps, row=row)
+
+    def counts(self, batch_idx: int) -> bool:
+        """Say whether a batch is one of the data's, rather than one that only pads."""
+        return self.equal is None or not self.equal.pads or self.equal.weight_of(batch_idx) > 0
+
+    def _spare_batch(self) -> Any:
+        """Return some batch, to pad with."""
+        return next(iter(self.loaders.combined))[0]  # type: ignore[arg-type]  # `load` comes first
 
     def resume(self, batches_in_epoch: int) -> None:
         """Go to where the checkpoint stood, if this run goes on from one and isn't there yet.

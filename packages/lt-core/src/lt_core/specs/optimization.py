@@ -25,6 +25,9 @@ class OptimizationSpec:
     benchmark: bool | None
     """For `torch.backends.cudnn.benchmark`; ``None`` leaves it as it is."""
 
+    uneven_data: Literal["stop", "pad"]
+    """What happens when some ranks have more training batches than others."""
+
     seed_items: bool | int | None
     """Whether generators are seeded for each item of the data, or with which seed; ``None``: as the datamodule says."""
 
@@ -38,6 +41,7 @@ def resolve_optimization(
     deterministic: object = None,
     benchmark: object = None,
     seed_items: object = None,
+    uneven_data: object = "stop",
 ) -> OptimizationSpec:
     """Check the Trainer's arguments about taking steps; all of them may hold anything.
 
@@ -56,6 +60,7 @@ def resolve_optimization(
         detect_anomaly=check_bool("detect_anomaly", detect_anomaly),
         deterministic=is_deterministic,
         benchmark=_check_benchmark(benchmark, is_deterministic=bool(is_deterministic)),
+        uneven_data=cast(Literal["stop", "pad"], check_choice("uneven_data", uneven_data, choices=["stop", "pad"])),
         seed_items=None if seed_items is None else check_seed_items(seed_items, also=" or None (the datamodule says)"),
     )
 

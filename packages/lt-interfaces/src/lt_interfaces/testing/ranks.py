@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.multiprocessing import start_processes
+from torch.multiprocessing.spawn import start_processes
 
 _PRELOADED = ["torch", "torch.distributed", "torch.nn.parallel", "torch.utils.data"]
 
@@ -22,8 +22,8 @@ def run_in_processes(
 ) -> list[Any]:
     """Call ``function(*args)`` in so many processes of one job, and return what each returned, by rank.
 
-    The processes find their place in ``LOCAL_RANK``, ``WORLD_SIZE``, ``MASTER_ADDR`` and ``MASTER_PORT``, as if they had
-    been started by hand, and join a process group by themselves (or a strategy does). Each has one thread.
+    The processes find their place in ``LOCAL_RANK``, ``WORLD_SIZE``, ``MASTER_ADDR`` and ``MASTER_PORT``, as if they
+    had been started by hand, and join a process group by themselves (or a strategy does). Each has one thread.
 
     Args:
         function: at module level of a module that can be imported by name; what it returns is pickled.
