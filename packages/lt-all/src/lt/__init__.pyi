@@ -5,6 +5,7 @@ import lt_datamodules as datamodules
 import lt_fabric as fabric
 import lt_interfaces as interfaces
 import lt_loggers as loggers
+import lt_strategies as strategies
 from lt_core import LightningModule as LightningModule
 from lt_core import Trainer as Trainer
 from lt_datamodules import LightningDataModule as LightningDataModule
@@ -30,6 +31,7 @@ __all__ = [
     "loggers",
     "not_a_hook",
     "seed_everything",
+    "strategies",
 ]
 
 __version__: str

@@ -102,8 +102,8 @@ class Trainer:
         suggest_integrations: accepted for compatibility; nothing is ever suggested.
         seed_items: seed random generators for each item read, so that random augmentation doesn't depend on workers;
             ``True``, a seed, or ``None``: as the datamodule says.
-        uneven_data: when some ranks have more training batches: "stop" the epoch with the first rank that has none left,
-            or "pad" with batches that count for nothing until all are through.
+        uneven_data: when some ranks have more training batches: "stop" the epoch with the first rank that has none
+            left, or "pad" with batches that count for nothing until all are through.
 
     Raises:
         MisconfigurationException: (a `ValueError`) for a wrong value, naming argument, value and what's accepted.

@@ -13,7 +13,7 @@ HPC: Final = re.compile(r"hpc_ckpt_(\d+)\.ckpt$")
 
 
 def save_preempted(job: Job) -> str | None:
-    """Save a checkpoint, wait until it's committed, and return where; ``None`` where saving is switched off. Collective.
+    """Save a checkpoint, wait until it's committed, and return where it is; ``None`` where saving is off. Collective.
 
     A job that's queued again takes ``hpc_ckpt_<n>.ckpt`` in ``default_root_dir``, with the next number; any other
     `PREEMPTED` in the folder of the first checkpoint callback, or in ``default_root_dir`` without one.

@@ -104,8 +104,8 @@ def _skip_missing_batch(run: FitRun, batch_idx: int) -> None:
     """
     if run.requests.is_shared:
         message = (
-            f"The training loader gave None as batch {batch_idx}, but the other ranks wait for the gradients of one. Give"
-            " every rank a batch."
+            f"The training loader gave None as batch {batch_idx}, but the other ranks wait for the gradients of one."
+            " Give every rank a batch."
         )
         raise RuntimeError(message)
     rank_zero_warn("The training loader gave None as a batch; it's skipped. If that's what you want, ignore this.")

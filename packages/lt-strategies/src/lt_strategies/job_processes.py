@@ -1,0 +1,125 @@
+"""The processes of a job, as every strategy for several of them sees them: ranks, launcher, group, failures."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from lt_interfaces import Assembly, FlagExchange, Launcher
+from lt_interfaces.rank_zero import set_global_rank
+from lt_strategies import collectives
+from lt_strategies.failure.watch import FailureWatch
+from lt_strategies.flag_exchange import AsyncFlagExchange
+from lt_strategies.job_store import JobStore
+from lt_strategies.launchers.processes import ProcessLauncher
+from lt_strategies.launchers.script import ScriptLauncher
+from lt_strategies.patience import wait_for_all
+from lt_strategies.process_group import ProcessGroup
+from lt_strategies.ranks import Ranks, ranks_of
+
+StartMethod = Literal["popen", "spawn", "fork", "forkserver"]
+DEFAULT_TIMEOUT: Final = timedelta(minutes=30)
+
+
+class JobProcesses:
+    """What a strategy composes to work in several processes.
+
+    Args:
+        backend: of the process group; ``None``: what fits the device.
+        timeout: how long a collective may wait.
+        start_method: "popen" runs the script again for every local rank, the others start processes with the function.
+        preemption_check_every: at how many step boundaries ranks tell each other of signals and stop requests.
+    """
+
+    def __init__(
+        self,
+        *,
+        backend: str | None = None,
+        timeout: timedelta = DEFAULT_TIMEOUT,
+        start_method: StartMethod = "popen",
+        preemption_check_every: int = 1,
+    ) -> None:
+        if start_method not in ("popen", "spawn", "fork", "forkserver"):
+            message = f"`start_method={start_method!r}` must be 'popen', 'spawn', 'fork' or 'forkserver'."
+            raise ValueError(message)
+        if preemption_check_every < 1:
+            message = f"`preemption_check_every={preemption_check_every}` must be at least 1 (optimizer step)."
+            raise ValueError(message)
+        self._group: Final = ProcessGroup(backend=backend, timeout=timeout)
+        self._start_method: Final = start_method
+        self._check_every: Final = preemption_check_every
+        self.ranks = Ranks(0, 0, 0, 1, torch.device("cpu"))
+        self.launcher: Launcher | None = None
+        self._assembly: Assembly | None = None
+        self._watch: FailureWatch | None = None
+        self._store: JobStore | None = None
+
+    def connect(self, assembly: Assembly) -> None:
+        """Find out which process this is, and what starts the others."""
+        self._assembly = assembly
+        self.ranks = ranks_of(assembly)
+        self.launcher = self._new_launcher(assembly)
+
+    def _new_launcher(self, assembly: Assembly) -> Launcher | None:
+        if assembly.environment.creates_processes_externally:
+            return None
+        num_local = len(assembly.devices)
+        if self._start_method == "popen":
+            return ScriptLauncher(assembly.environment, num_local_processes=num_local, num_nodes=assembly.num_nodes)
+        return ProcessLauncher(assembly.environment, num_local_processes=num_local, start_method=self._start_method)
+
+    def join(self) -> None:
+        """Prepare the device and become one of the ranks; called first in every process."""
+        assembly = self._assembly
+        assert assembly is not None  # `connect` comes first
+        # A launcher may have given this process a rank since.
+        self.ranks = ranks_of(assembly)
+        set_global_rank(self.ranks.global_rank)
+        assembly.accelerator.setup_device(self.ranks.device)
+        self._store = self._group.join(assembly.environment, self.ranks)
+        self._watch = FailureWatch(
+            self._store, rank=self.ranks.global_rank, world_size=self.ranks.world_size, abort=self._group.abort
+        )
+        self._watch.start()
+
+    def announce_failure(self, failure: BaseException, *, step: int | None) -> BaseException:
+        """Tell the other ranks of a failure, and return what to raise for it."""
+        return failure if self._watch is None else self._watch.announce(failure, step=step)
+
+    def leave(self) -> None:
+        """End a run: stop looking for failures, and give the device back."""
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+        if self._assembly is not None:
+            self._assembly.accelerator.teardown()
+
+    def open_flag_exchange(self, every: int | None) -> FlagExchange | None:
+        """Return what ranks tell each other of flags with; ``None`` for a job of one process."""
+        return AsyncFlagExchange(every or self._check_every) if self.ranks.world_size > 1 else None
+
+    # --- collectives ---
+
+    def reduce(self, tensor: Tensor, *, op: str, group: Any) -> Tensor:
+        """Reduce over ranks."""
+        return collectives.reduce(tensor, op=op, group=group)
+
+    def broadcast(self, obj: Any, src: int) -> Any:
+        """Send an object of one rank to all."""
+        return collectives.broadcast_object(obj, src, self.ranks.device)
+
+    def barrier(self, name: str, *, patient: bool) -> None:
+        """Wait for all ranks; patiently over the store, which has no timeout."""
+        if not patient:
+            dist.barrier(device_ids=[self.ranks.device.index] if self.ranks.device.type == "cuda" else None)
+            return
+        assert self._store is not None  # `join` comes first
+        wait_for_all(self._store.group_store(), name, world_size=self.ranks.world_size)
+
+    @property
+    def distributed_sampler_kwargs(self) -> Mapping[str, int]:
+        """How samplers share samples out."""
+        return {"num_replicas": self.ranks.world_size, "rank": self.ranks.global_rank}

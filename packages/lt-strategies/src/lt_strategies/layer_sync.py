@@ -1,0 +1,63 @@
+"""Batch norm over the batches of all ranks."""
+
+import torch
+from torch import nn
+
+from lt_interfaces import Accelerator, MisconfigurationException
+
+
+def refuse_on_cpu(accelerator: Accelerator) -> None:
+    """Refuse batch norm over ranks where torch has none.
+
+    Raises:
+        MisconfigurationException: on the CPU.
+    """
+    if accelerator.name == "cpu":
+        message = (
+            "`sync_batchnorm=True` doesn't work with `accelerator='cpu'`: torch's SyncBatchNorm takes tensors of GPUs"
+            " only. Leave it out; each rank then normalises over its own batch."
+        )
+        raise MisconfigurationException(message)
+
+
+def with_synced_batchnorm(module: nn.Module) -> nn.Module:
+    """Replace every batch norm layer by torch's `SyncBatchNorm`, in place where the module has children.
+
+    >>> with_synced_batchnorm(nn.Sequential(nn.BatchNorm1d(3)))
+    Sequential(
+      (0): SyncBatchNorm(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
+    )
+    """
+    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+    return converted
+
+
+def without_synced_batchnorm(module: nn.Module) -> None:
+    """Undo `with_synced_batchnorm` in a module's children, in place, so that it evaluates and loads on any device."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.SyncBatchNorm):
+            setattr(module, name, _plain(child))
+        else:
+            without_synced_batchnorm(child)
+
+
+class _AnyBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Takes inputs of every number of dimensions, as SyncBatchNorm does: which layer it replaced isn't known."""
+
+    def _check_input_dim(self, input: torch.Tensor) -> None:
+        """Check nothing."""
+
+
+def _plain(layer: nn.SyncBatchNorm) -> nn.Module:
+    plain = _AnyBatchNorm(
+        layer.num_features,
+        layer.eps,
+        layer.momentum,
+        affine=layer.affine,
+        track_running_stats=layer.track_running_stats,
+    )
+    plain.weight, plain.bias = layer.weight, layer.bias  # the very parameters that optimizers know
+    plain.running_mean, plain.running_var = layer.running_mean, layer.running_var
+    plain.num_batches_tracked = layer.num_batches_tracked
+    plain.training = layer.training
+    return plain

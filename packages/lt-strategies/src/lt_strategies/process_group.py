@@ -1,0 +1,105 @@
+"""The process group of a job: joined when a run starts, kept for the life of the process, left after a failure."""
+
+import atexit
+from datetime import timedelta
+from typing import Final
+
+import torch
+import torch.distributed as dist
+from torch.distributed import distributed_c10d
+
+from lt_interfaces import ClusterEnvironment
+from lt_strategies.job_store import JobStore
+from lt_strategies.ranks import Ranks
+
+_KEPT: dict[tuple[str, int, int], str] = {}
+"""The group that this process is in: its backend, rank and world size, as the next run may ask for the same."""
+
+
+class ProcessGroup:
+    """Joins and leaves torch's default process group.
+
+    A group stays after a run that went well, so that code after it may use collectives, and the next run takes it over.
+    One that the program had made by itself is used and left alone.
+
+    Args:
+        backend: torch's name of the backend; ``None``: NCCL for CUDA tensors with gloo for those of the CPU, gloo on
+            the CPU, torch's default elsewhere.
+        timeout: how long a collective may wait for other ranks.
+    """
+
+    def __init__(self, *, backend: str | None, timeout: timedelta) -> None:
+        self.backend: Final = backend
+        self.timeout: Final = timeout
+
+    def join(self, environment: ClusterEnvironment, ranks: Ranks) -> JobStore:
+        """Become one of the job's ranks; returns the job's store.
+
+        Raises:
+            RuntimeError: the program has made a group of another size or in other order by itself.
+        """
+        store = JobStore.open(
+            environment.main_address,
+            environment.main_port,
+            rank=ranks.global_rank,
+            world_size=ranks.world_size,
+            timeout=self.timeout,
+        )
+        backend = self.backend or default_backend(ranks.device)
+        wanted = (backend, ranks.global_rank, ranks.world_size)
+        if dist.is_initialized():
+            if wanted in _KEPT or not _KEPT:
+                _refuse_other_group(ranks)
+                return store
+            self.leave()
+        dist.init_process_group(
+            backend,
+            store=store.group_store(),
+            rank=ranks.global_rank,
+            world_size=ranks.world_size,
+            timeout=self.timeout,
+            device_id=ranks.device if ranks.device.type == "cuda" else None,
+        )
+        _KEPT[wanted] = backend
+        return store
+
+    def leave(self) -> None:
+        """Leave the group, if it's one of ours."""
+        if _KEPT and dist.is_initialized():
+            dist.destroy_process_group()
+        _KEPT.clear()
+
+    def abort(self) -> None:
+        """Close all connections at once, so that peers waiting for this rank hear of it; from any thread."""
+        if dist.is_initialized():
+            distributed_c10d._abort_process_group()
+        _KEPT.clear()
+
+
+def default_backend(device: torch.device) -> str:
+    """Return torch's name of the backend for a device, with gloo beside it for tensors on the CPU.
+
+    >>> default_backend(torch.device("cpu"))
+    'gloo'
+    """
+    if device.type == "cpu":
+        return "gloo"
+    own = "nccl" if device.type == "cuda" else dist.get_default_backend_for_device(device)
+    return f"cpu:gloo,{device.type}:{own}"
+
+
+def _refuse_other_group(ranks: Ranks) -> None:
+    found = (dist.get_rank(), dist.get_world_size())
+    if found != (ranks.global_rank, ranks.world_size):
+        message = (
+            f"A process group is there already in which this process has rank {found[0]} of {found[1]}, but the run has"
+            f" rank {ranks.global_rank} of {ranks.world_size}. Leave `init_process_group` out, or make both agree by"
+            " `devices` and `num_nodes`."
+        )
+        raise RuntimeError(message)
+
+
+@atexit.register
+def _leave_at_exit() -> None:
+    if _KEPT and dist.is_initialized():
+        dist.destroy_process_group()

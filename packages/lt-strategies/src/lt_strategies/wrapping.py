@@ -1,0 +1,160 @@
+"""Modules wrapped into torch's DistributedDataParallel, and their steps run through it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from inspect import Parameter, signature
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lt_interfaces.redirection import StepRedirection
+from lt_interfaces.spelling import did_you_mean
+
+_OURS: Final = ("module", "device_ids", "output_device", "process_group", "device_mesh")
+_UNFINISHED: Final = "Expected to have finished reduction"
+_WAY_OUT: Final = (
+    "Parameters that take no part in the loss of every step need `strategy='ddp_find_unused_parameters_true'`, or"
+    " `requires_grad=False` where they are never trained."
+)
+
+
+@dataclass(frozen=True)
+class CommHook:
+    """How gradients travel: torch's communication hook, its state, and what's wrapped around it."""
+
+    hook: Callable[..., Any]
+    state: Any = None
+    wrapper: Callable[..., Any] | None = None
+
+    def register(self, wrapped: DistributedDataParallel) -> None:
+        """Let the wrapped module's gradients travel so."""
+        hook = self.hook if self.wrapper is None else self.wrapper(self.hook)
+        wrapped.register_comm_hook(self.state, hook)
+
+
+class Wrapping:
+    """Wraps modules for training and finds the wrapper of a module again.
+
+    Args:
+        arguments: for `DistributedDataParallel`.
+        comm_hook: how gradients travel; ``None``: averaged as they are.
+
+    Raises:
+        TypeError: for an argument that `DistributedDataParallel` doesn't take.
+    """
+
+    def __init__(self, arguments: Mapping[str, Any], comm_hook: CommHook | None) -> None:
+        _check_arguments(arguments)
+        self._arguments: Final = dict(arguments)
+        self._comm_hook: Final = comm_hook
+        self._wrappers: Final[list[DistributedDataParallel]] = []
+        self.manual: ManualWrapper | None = None
+        """The wrapped module that differentiates by itself within its training step."""
+
+    def clear(self) -> None:
+        """Forget all modules."""
+        self._wrappers.clear()
+        self.manual = None
+
+    def wrap(self, module: nn.Module, device: torch.device, *, num_optimizers: int) -> DistributedDataParallel:
+        """Return the module wrapped."""
+        is_manual = not getattr(module, "automatic_optimization", True)
+        arguments = self._arguments
+        if is_manual and num_optimizers > 1:
+            # Each backward reaches the parameters of one optimizer alone.
+            arguments = {"find_unused_parameters": True, **arguments}
+        ids = [device.index] if device.index is not None else None
+        wrapped = DistributedDataParallel(module, device_ids=ids, **arguments)
+        if self._comm_hook is not None:
+            self._comm_hook.register(wrapped)
+        self._wrappers.append(wrapped)
+        if is_manual:
+            self.manual = ManualWrapper(wrapped)
+        return wrapped
+
+    def wrapper_of(self, module: nn.Module) -> DistributedDataParallel | None:
+        """Return the wrapper of a module, the module itself if it's one, ``None`` where none was made."""
+        found = (wrapped for wrapped in self._wrappers if module is wrapped or module is wrapped.module)
+        return next(found, None)
+
+    def wrappers(self) -> Iterator[DistributedDataParallel]:
+        """Return all wrapped modules."""
+        return iter(self._wrappers)
+
+    def bind_step(self, module: nn.Module, name: str) -> Callable[..., Any]:
+        """Return what runs a step: a training step through the wrapper, any other one directly.
+
+        Evaluation needs nothing of the wrapper, whose forward is a collective where the module has buffers; ranks may
+        evaluate different numbers of batches.
+        """
+        wrapped = self.wrapper_of(module)
+        original = module if wrapped is None else wrapped.module
+        if wrapped is None or name in ("validation_step", "test_step", "predict_step"):
+            step: Callable[..., Any] = getattr(original, name)
+            return step
+        redirected = StepRedirection(wrapped, original, name)
+        return self.manual.bind(redirected) if self.manual is not None else _explained(redirected)
+
+
+class ManualWrapper:
+    """A wrapped module whose training step calls backward by itself, as often as it likes."""
+
+    def __init__(self, wrapped: DistributedDataParallel) -> None:
+        self.synchronises = True
+        """Whether backward averages gradients over ranks."""
+        self._wrapped: Final = wrapped
+
+    def bind(self, redirected: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the training step; the wrapper expects no backward after it, as that happens within."""
+
+        def step(*args: Any, **kwargs: Any) -> Any:
+            self._wrapped.require_backward_grad_sync = False
+            return redirected(*args, **kwargs)
+
+        return step
+
+    def prepare_backward(self, loss: Tensor) -> None:
+        """Let the coming backward average gradients, if it shall."""
+        wrapped = self._wrapped
+        if not self.synchronises:
+            wrapped.require_forward_param_sync = False
+            return
+        wrapped.require_forward_param_sync = True  # buffers are sent again with the next forward
+        wrapped.reducer.prepare_for_backward([loss] if wrapped.find_unused_parameters else [])
+
+
+def plain_module(module: nn.Module) -> nn.Module:
+    """Return the user's own module."""
+    if isinstance(module, DistributedDataParallel):
+        inner: nn.Module = module.module
+        return inner
+    return module
+
+
+def _explained(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a step that says what to do about parameters without gradients."""
+
+    def explained(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return step(*args, **kwargs)
+        except RuntimeError as error:
+            if _UNFINISHED in str(error):
+                error.add_note(_WAY_OUT)
+            raise
+
+    return explained
+
+
+def _check_arguments(arguments: Mapping[str, Any]) -> None:
+    parameters = signature(DistributedDataParallel.__init__).parameters.values()
+    known = [one.name for one in parameters if one.kind is not Parameter.VAR_KEYWORD and one.name != "self"]
+    accepted = sorted(set(known) - set(_OURS))
+    for name in arguments:
+        if name not in accepted:
+            message = (
+                f"`DDPStrategy` doesn't take `{name}`.{did_you_mean(name, accepted)} Beside its own arguments it takes "
+                f"those of torch's DistributedDataParallel: {', '.join(accepted)}."
+            )
+            raise TypeError(message)
