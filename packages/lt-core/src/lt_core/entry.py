@@ -88,9 +88,7 @@ def _run_elsewhere(launcher: Launcher, body: Callable[..., Result], run: Run, **
 
 def _run_and_report(body: Callable[..., Result], run: Run, **kwargs: Any) -> tuple[Result, dict[str, Any]]:
     """Run in a process started for it; returns with the result what the caller's process shall know afterwards."""
-    job = run.job
-    # Who hears which hook is found out anew: bound methods don't travel to a process that starts from scratch.
-    job.hooks.resolve(job.module.trainer, job.callbacks, module=job.module, datamodule=job.datamodule)
+    run.job.hooks.resume()
     result = run_guarded(body, run, **kwargs)
     return result, state_to_bring_home(run)
 

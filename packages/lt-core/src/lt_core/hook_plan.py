@@ -48,18 +48,24 @@ class HookPlan:
     def __init__(self, clock: HookClock, profiler: Profiler | None = None) -> None:
         self._clock = clock
         self._profiler = profiler
-        self.hearers: dict[str, tuple[Hear, ...]] = {hook.name: () for hook in HOOKS}
+        self.hearers: dict[str, tuple[Hear, ...]] = _nobody()
         """Who hears each hook. The loop over a hook's hearers in a step is written out, so that a hook that nobody
         hears costs no call."""
         self.interrupted: Sequence[str | None] = (None, None)
         """The hook and the checkpoint callback within which the checkpoint was saved that this run goes on from; no
         callback where somebody else saved it, before all of them."""
+        self._parties: tuple[Any, ...] = ()
         self._saver: str | None = None
         self._savers: dict[str, list[tuple[str, Hear]]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out who hears what, which can't be pickled: a process that gets a plan resolves it anew."""
+        return {**vars(self), "hearers": _nobody(), "_savers": {}}
 
     def resolve(self, trainer: Any, callbacks: Iterable[Any], *, module: Any, datamodule: Any | None) -> None:
         """Find out who hears what; called before a stage and when callbacks change."""
         callbacks = list(callbacks)
+        self._parties = (trainer, callbacks, module, datamodule)
         self.interrupted = (None, None)
         for hook in HOOKS:
             if hook.kind is Kind.EVENT:
@@ -71,6 +77,14 @@ class HookPlan:
                     for hearer, hear in zip(hearers, hears, strict=True)
                     if hearer.saver is not None
                 ]
+
+    def resume(self) -> None:
+        """Take a plan up in a process that it was sent to, and attach what's attached where it came from."""
+        trainer, callbacks, module, datamodule = self._parties
+        module.trainer = trainer
+        if datamodule is not None:
+            datamodule.trainer = trainer
+        self.resolve(trainer, callbacks, module=module, datamodule=datamodule)
 
     def notify(self, name: str, *args: Any) -> Any:
         """Tell everybody who hears the hook, in the table's order; return what the module answered, if it's last."""
@@ -125,6 +139,10 @@ class HookPlan:
                 self._saver = None
 
         return noted
+
+
+def _nobody() -> dict[str, tuple[Hear, ...]]:
+    return {hook.name: () for hook in HOOKS}
 
 
 def overrides(owner: Any, name: str) -> bool:

@@ -57,6 +57,10 @@ class JobProcesses:
         self._watch: FailureWatch | None = None
         self._store: JobStore | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what belongs to this process: another one gets its own."""
+        return {**vars(self), "launcher": None, "_watch": None, "_store": None}
+
     def connect(self, assembly: Assembly) -> None:
         """Find out which process this is, and what starts the others."""
         self._assembly = assembly
