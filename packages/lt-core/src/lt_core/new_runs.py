@@ -48,7 +48,7 @@ def new_evaluation_run(job: Job, source: LoaderSource) -> EvaluationRun:
         job=job,
         loaders=StageLoaders(source, _rules(job, source, limit)),
         progress=EvaluationProgress(),
-        results=Results(is_evaluation=True),
+        results=Results(is_evaluation=True, module=job.model),
         logged_batches=[],
     )
 

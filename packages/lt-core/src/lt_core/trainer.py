@@ -568,7 +568,7 @@ class Trainer:
     @property
     def _current_board(self) -> MetricBoard:
         if self._recorder.results is not None:
-            self._board.take_current(self._recorder.results)
+            self._board.take_current(self._recorder.results, alone=self.world_size == 1)
         return self._board
 
     # --- progress ---

@@ -12,6 +12,7 @@ from lt_core.logging.publication import (
     by_loader,
     flush_epoch,
     flush_steps,
+    flush_steps_of_rank,
     reduced,
     send,
     to_loggers,
@@ -56,7 +57,7 @@ def test_the_latest_step_value_is_visible_before_any_flush(options: Options) -> 
     rig = Rig(options)
     for value in (1.0, 2.0):
         rig.log("loss", value, on_step=True, on_epoch=True)
-    rig.board.take_current(rig.results)
+    rig.board.take_current(rig.results, alone=True)
     assert numbers(rig.board.callback) == {"loss": 2.0, "loss_step": 2.0}
     assert numbers(rig.board.logged) == {"loss_step": 2.0}
 
@@ -75,7 +76,7 @@ def test_hooks_at_the_epochs_end_see_the_epochs_value(options: Options) -> None:
     for value in (1.0, 2.0):
         rig.log("loss", value, on_step=True, on_epoch=True)
     rig.results.epoch_ended = True
-    rig.board.take_current(rig.results)
+    rig.board.take_current(rig.results, alone=True)
     assert rig.board.callback["loss"].item() == 1.5
 
 
@@ -232,3 +233,33 @@ def test_one_process_without_loggers_waits_for_no_device(
     monkeypatch.setattr("lt_core.logging.reduction.to_host", lambda values: waits.append(len(values)) or {"loss": 1.0})
     flush_steps(rig.results, rig.board, loggers=[rig.journal] * num_loggers, ranks=rig.ranks)
     assert len(waits) == num_loggers
+
+
+def test_a_batch_of_an_evaluation_that_logged_no_step_takes_no_collective(options: Options) -> None:
+    job = Job(2)
+
+    def work(rank: Rank) -> None:
+        rig = Rig(options, "validation_step", rank)
+        rig.log("x", 1.0, on_step=True, on_epoch=True)
+        for _ in range(3):
+            rig.flush_steps()
+
+    job.run(work)
+    assert job.num_gathers == 1
+
+
+@pytest.mark.parametrize(("own_only", "expected"), [(True, {"own": 2.0}), (False, {"own": 2.0, "x_step": 1.0})])
+def test_step_values_of_a_batch_that_not_every_rank_has_are_not_reduced(
+    options: Options, own_only: bool, expected: dict[str, float]
+) -> None:
+    job = Job(2)
+
+    def work(rank: Rank) -> Any:
+        rig = Rig(options, "validation_step", rank)
+        rig.log("x", 1.0, on_step=True, on_epoch=True)
+        rig.log("own", 2.0, on_step=True, on_epoch=False, rank_zero_only=True)
+        sent = flush_steps_of_rank(rig.results, rig.board, own_only=own_only)
+        return sent, flush_steps_of_rank(rig.results, rig.board, own_only=own_only)
+
+    assert job.run(work) == [(expected, {})] * 2
+    assert job.num_gathers == 0

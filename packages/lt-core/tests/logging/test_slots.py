@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lt_core.logging.rules import slot_rule
-from lt_core.logging.slots import LogOptions, MetricSlot, Reduction, ValueSlot
+from lt_core.logging.slots import SILENT, LogOptions, MetricSlot, Reduction, ValueSlot, settled
 
 Options = Callable[..., LogOptions]
 Logged = list[tuple[Any, int]]
@@ -169,7 +169,7 @@ def test_metric_objects_compute_their_own_epoch(options: Options) -> None:
     for value in (1.0, 5.0):
         metric.update(value)
         slot.update(metric, 1)
-    assert float(slot.epoch_value()[0]) == 3.0
+    assert float(settled(slot.epoch_value()[0])) == 3.0
     slot.reset()
     assert (metric.values, metric.num_resets) == ([], 1)
 
@@ -189,5 +189,38 @@ def test_step_value_of_a_torchmetrics_metric_is_that_of_its_last_forward(options
     for value in (1.0, 5.0):
         metric(value)
         slot.update(metric, 1)
-    assert float(slot.step_value()[0]) == 5.0
-    assert float(slot.epoch_value()[0]) == 3.0
+    assert float(settled(slot.step_value()[0])) == 5.0
+    assert float(settled(slot.epoch_value()[0])) == 3.0
+
+
+def test_a_metric_object_is_computed_only_when_its_value_is_settled(options: Options) -> None:
+    metric = Mean()
+    slot = metric_slot(options, metric)
+    slot.update(metric, 1)
+    value, weight = slot.epoch_value()
+    metric.update(7.0)
+    assert (float(settled(value)), weight) == (7.0, 1.0)
+
+
+def test_a_metric_object_takes_part_without_a_say_where_it_was_not_logged(options: Options) -> None:
+    metric = Mean()
+    slot = metric_slot(options, metric)
+    value, weight = slot.epoch_value()
+    assert (settled(value), weight) == (0.0, SILENT)
+    slot.reset()
+    assert metric.num_resets == 1
+
+
+def test_a_metric_object_without_values_may_fail_where_it_was_not_logged(options: Options) -> None:
+    class Failing(Mean):
+        def compute(self) -> Tensor:
+            raise ZeroDivisionError
+
+    assert settled(metric_slot(options, Failing()).epoch_value()[0]) == 0.0
+
+
+def test_a_slot_without_values_has_no_say(options: Options) -> None:
+    slot = slot_for(options(on_epoch=True))
+    slot.update(math.nan, 1)
+    slot.reset()
+    assert slot.epoch_value() == (0.0, SILENT)

@@ -75,6 +75,22 @@ def kept_metric_states(module: nn.Module) -> dict[str, MetricState]:
     return {path: _copied(state) for path, state in metric_states(metrics_of(module)).items()}
 
 
+def list_states(metric: Any) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    """Return the format and the shape, but for the first dimension, of the lists of tensors that a metric holds."""
+    if not _counts_updates(metric):
+        return {}
+    firsts = {name: value[0] for name, value in metric.metric_state.items() if isinstance(value, list) and value}
+    return {name: (t.dtype, tuple(t.shape[1:])) for name, t in firsts.items() if isinstance(t, Tensor)}
+
+
+def begin_lists_like(metric: Any, lists: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> None:
+    """Let a metric's empty lists hold a tensor without elements: gathering takes one of the same kind on every rank."""
+    for name, (dtype, shape) in lists.items():
+        value = getattr(metric, name, None)
+        if isinstance(value, list) and not value:
+            setattr(metric, name, [torch.empty((0, *shape), dtype=dtype, device=metric.device)])
+
+
 @contextmanager
 def isolated_metrics(module: nn.Module) -> Iterator[None]:
     """Leave a module's metrics as they were before."""

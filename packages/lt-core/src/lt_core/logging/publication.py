@@ -1,13 +1,13 @@
 """Publication: what was recorded goes to the loggers and to the dicts that users and callbacks read."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from torch import Tensor
 
 from lt_core.logging.recorder import Results
-from lt_core.logging.reduction import Entry, Ranks, reduce_over_ranks
-from lt_core.logging.slots import Slot
+from lt_core.logging.reduction import Entry, Ranks, reduce_over_ranks, reduced_if_same
+from lt_core.logging.silent_ranks import slots_of_all_ranks
+from lt_core.logging.slots import Slot, Value, settled
 from lt_core.logging.values import Number, to_host, to_tensor
 from lt_interfaces.logger import Logger
 
@@ -26,10 +26,14 @@ class MetricBoard:
         self.logged.clear()
         self.progress_bar.clear()
 
-    def take_steps(self, results: Results) -> None:
-        """Make the latest step values visible, without a host sync."""
+    def take_steps(self, results: Results, *, alone: bool) -> None:
+        """Make the latest step values visible, without a host sync; ``alone``: whether there are no other ranks."""
         for slot in _fresh_steps(results):
             names, value = slot.rule.names, slot.step_value()[0]
+            if callable(value):
+                if not alone:
+                    continue  # computing it takes all ranks
+                value = settled(value)
             tensor = to_tensor(value)
             if not results.is_evaluation:
                 self.callback[names.plain] = self.callback[names.step] = tensor
@@ -50,12 +54,21 @@ class MetricBoard:
             if slot.rule.prog_bar:
                 self.progress_bar[names.step] = numbers[names.step]
 
-    def take_current(self, results: Results) -> None:
-        """Make visible what this rank has now: step values and, when the epoch's batches are done, epoch values."""
-        self.take_steps(results)
+    def take_current(self, results: Results, *, alone: bool) -> None:
+        """Make visible what this rank has now: step values and, when the epoch's batches are done, epoch values.
+
+        With several ranks a metric object's value is there after the flush only: one rank can't compute it by itself.
+
+        Args:
+            results: this rank's.
+            alone: whether there are no other ranks.
+        """
+        self.take_steps(results, alone=alone)
         if results.epoch_ended:
             for slot in _epoch_slots(results):
-                self.take_epoch(slot, slot.epoch_value()[0])
+                value = slot.epoch_value()[0]
+                if alone or not callable(value):
+                    self.take_epoch(slot, settled(value))
 
     def take_epoch(self, slot: Slot, value: Tensor | Number) -> None:
         """Make one epoch value visible."""
@@ -88,37 +101,56 @@ def flush_steps(results: Results, board: MetricBoard, *, loggers: Sequence[Logge
 
     With neither loggers nor other ranks there's nobody to send to, so nothing is synchronised.
     """
-    board.take_steps(results)
+    board.take_steps(results, alone=ranks.world_size == 1)
     slots = _fresh_steps(results)
     if not loggers and ranks.world_size == 1:
         return {}
-    shared = [slot for slot in slots if not slot.rule.rank_zero_only]
-    entries = [Entry(slot.rule.names.step, *slot.step_value(), slot.rule.reduction) for slot in shared]
-    numbers = reduce_over_ranks(entries, ranks)
+    shared = _shared_steps(slots)
+    numbers: dict[str, Number] = {}
+    # In training every flush compares names; in evaluation there may be one per batch, so it needs something to send.
+    if shared or not results.is_evaluation:
+        numbers = reduce_over_ranks([_step_entry(slot) for slot in shared], ranks)
     if ranks.world_size > 1:
         board.replace_steps(shared, numbers, is_evaluation=results.is_evaluation)
-    numbers.update(_own(slots, epoch=False))
-    for slot in slots:
-        slot.fresh = False
-    return {slot.rule.names.step: numbers[slot.rule.names.step] for slot in slots if slot.rule.logger}
+    numbers.update(_own_steps(set(slots) - set(shared)))
+    return _sent(slots, numbers)
+
+
+def flush_steps_of_rank(results: Results, board: MetricBoard, *, own_only: bool) -> dict[str, Number]:
+    """Return the step values that this rank logged since the last flush, not reduced, without a collective.
+
+    For batches of an evaluation that not every rank has.
+
+    Args:
+        results: this rank's.
+        board: shows them.
+        own_only: return those only that were logged with ``rank_zero_only=True``.
+    """
+    board.take_steps(results, alone=False)
+    slots = _fresh_steps(results)
+    return _sent(slots, _own_steps(slot for slot in slots if slot.rule.rank_zero_only or not own_only))
 
 
 def flush_epoch(results: Results, board: MetricBoard, ranks: Ranks) -> dict[str, tuple[Slot, Number]]:
-    """Return the epoch values over all ranks by name, make them visible, and forget the epoch."""
-    board.take_steps(results)
-    slots = _epoch_slots(results)
-    shared = [slot for slot in slots if not slot.rule.rank_zero_only]
-    entries = []
-    for slot in shared:
-        value, weight = slot.epoch_value()
-        entries.append(Entry(slot.rule.names.epoch, value, weight, slot.rule.reduction))
-    numbers = reduce_over_ranks(entries, ranks)
-    numbers.update(_own(slots, epoch=True))
+    """Return the epoch values over all ranks by name, make them visible, and forget the epoch.
+
+    One collective; with metric objects one more, beside their own. Only where names differ, ranks tell each other what
+    they have: one that had no batch takes part with what the others logged.
+    """
+    board.take_steps(results, alone=ranks.world_size == 1)
+    shared, own = _shared_epoch(results), set(_epoch_slots(results))
+    numbers = _first_reduction(shared, ranks)
+    if numbers is None:
+        shared = slots_of_all_ranks(results, shared, ranks)
+        numbers = reduce_over_ranks([_epoch_entry(slot) for slot in shared], ranks)
+    own -= set(shared)
+    numbers.update(to_host({slot.rule.names.epoch: settled(slot.epoch_value()[0]) for slot in own}))
     flushed: dict[str, tuple[Slot, Number]] = {}
-    for slot in slots:
+    for slot in results:
         name = slot.rule.names.epoch
-        board.take_epoch(slot, numbers[name])
-        flushed[name] = (slot, numbers[name])
+        if slot in own.union(shared):
+            board.take_epoch(slot, numbers[name])
+            flushed[name] = (slot, numbers[name])
     results.reset()
     return flushed
 
@@ -126,15 +158,25 @@ def flush_epoch(results: Results, board: MetricBoard, ranks: Ranks) -> dict[str,
 def reduced(results: Results | None, board: MetricBoard, *, key: str, ranks: Ranks) -> Tensor | None:
     """Return the current value of a callback metric over all ranks; collective with several."""
     if results is not None:
-        board.take_current(results)
-    value = board.callback.get(key)
-    if ranks.world_size == 1 or value is None:
-        return value
-    slot = _slot_named(results, key) if results is not None else None
-    if slot is None or slot.rule.rank_zero_only:
-        return value  # from an earlier flush, so the same on every rank already; or rank 0's own
-    weight = slot.epoch_value()[1] if results is not None and results.epoch_ended else slot.step_value()[1]
-    return to_tensor(reduce_over_ranks([Entry(key, value, weight, slot.rule.reduction)], ranks)[key])
+        board.take_current(results, alone=ranks.world_size == 1)
+    if results is None or ranks.world_size == 1:
+        return board.callback.get(key)
+    slot = _slot_of_all_ranks(results, key, ranks)
+    if slot is None:
+        return board.callback.get(key)  # from an earlier flush, so the same on every rank already; or rank 0's own
+    entry = _epoch_entry(slot) if results.epoch_ended else _step_entry(slot)
+    return to_tensor(reduce_over_ranks([entry._replace(name=key)], ranks)[key])
+
+
+def _slot_of_all_ranks(results: Results, key: str, ranks: Ranks) -> Slot | None:
+    """Return the slot whose current value a key shows, if it's one that's reduced over ranks."""
+    slot = _named(key, _shared_epoch(results) if results.epoch_ended else _shared_steps(_fresh_steps(results)))
+    if not (results.is_evaluation and results.epoch_ended):
+        return slot
+    found = [] if slot is None else [Entry(key, 0.0, 0.0, "sum")]
+    if reduced_if_same(found, ranks) is None:  # a rank that had no batch doesn't know of it
+        slot = _named(key, slots_of_all_ranks(results, _shared_epoch(results), ranks))
+    return slot
 
 
 def to_loggers(flushed: Mapping[str, tuple[Slot, Number]]) -> dict[str, Number]:
@@ -160,18 +202,53 @@ def _epoch_slots(results: Results) -> list[Slot]:
     return [slot for slot in results if slot.rule.on_epoch and not slot.is_empty]
 
 
-def _slot_named(results: Results, key: str) -> Slot | None:
+def _shared_steps(slots: Iterable[Slot]) -> list[Slot]:
+    return [slot for slot in slots if _is_shared(slot, slot.step_value()[0])]
+
+
+def _shared_epoch(results: Results) -> list[Slot]:
+    return [slot for slot in _epoch_slots(results) if _is_shared(slot, slot.epoch_value()[0])]
+
+
+def _is_shared(slot: Slot, value: Value) -> bool:
+    return not slot.rule.rank_zero_only or callable(value)  # computing a metric object takes all ranks in any case
+
+
+def _step_entry(slot: Slot) -> Entry:
+    return _entry(slot, slot.rule.names.step, slot.step_value())
+
+
+def _epoch_entry(slot: Slot) -> Entry:
+    return _entry(slot, slot.rule.names.epoch, slot.epoch_value())
+
+
+def _entry(slot: Slot, name: str, weighted: tuple[Value, float]) -> Entry:
+    value, weight = weighted
+    # What all ranks compute together is the same on all of them already.
+    return Entry(name, value, weight, "mean" if callable(value) else slot.rule.reduction)
+
+
+def _first_reduction(shared: Sequence[Slot], ranks: Ranks) -> dict[str, Number] | None:
+    """Return the epoch's values by name, or ``None`` where ranks have different names."""
+    entries = [_epoch_entry(slot) for slot in shared]
+    return reduce_over_ranks(entries, ranks) if ranks.world_size == 1 else reduced_if_same(entries, ranks)
+
+
+def _named(key: str, slots: Iterable[Slot]) -> Slot | None:
     """Return the slot whose current value a key shows."""
-    slots = _epoch_slots(results) if results.epoch_ended else _fresh_steps(results)
-    names = [(slot, slot.rule.names) for slot in slots]
+    names = ((slot, slot.rule.names) for slot in slots)
     return next((slot for slot, name in names if key in (name.plain, name.step, name.epoch)), None)
 
 
-def _own(slots: Iterable[Slot], *, epoch: bool) -> dict[str, Any]:
-    """Return the values that aren't reduced over ranks, as numbers."""
-    own: dict[str, Tensor | Number] = {}
+def _own_steps(slots: Iterable[Slot]) -> dict[str, Number]:
+    """Return step values that aren't reduced over ranks, but for those that take all ranks."""
+    values = ((slot.rule.names.step, slot.step_value()[0]) for slot in slots)
+    return to_host({name: value for name, value in values if not callable(value)})
+
+
+def _sent(slots: Iterable[Slot], numbers: Mapping[str, Number]) -> dict[str, Number]:
+    """Return what loggers get of the step values, and note that they got it."""
     for slot in slots:
-        if slot.rule.rank_zero_only:
-            names = slot.rule.names
-            own[names.epoch if epoch else names.step] = (slot.epoch_value() if epoch else slot.step_value())[0]
-    return to_host(own)
+        slot.fresh = False
+    names = (slot.rule.names.step for slot in slots if slot.rule.logger)
+    return {name: numbers[name] for name in names if name in numbers}

@@ -19,9 +19,15 @@ SlotKey = tuple[str, str, int | None]
 
 
 class Results:
-    """The slots of one stage, by hook, name and loader."""
+    """The slots of one stage, by hook, name and loader.
 
-    def __init__(self, *, is_evaluation: bool) -> None:
+    Args:
+        is_evaluation: whether they're of validate or test.
+        module: the user's, whose metric objects may be logged.
+    """
+
+    def __init__(self, *, is_evaluation: bool, module: nn.Module | None = None) -> None:
+        self.module = module
         self.is_evaluation = is_evaluation
         """Whether they're of validate or test: there, step values go to the loggers only."""
         self.logs_steps = False
@@ -29,6 +35,8 @@ class Results:
         self.slots: dict[SlotKey, Slot] = {}
         self.epoch_ended = False
         """Whether all batches of the epoch are done, so that its values are final but for what hooks add."""
+        self.seen: set[int] = set()
+        """Loaders of which this rank had a batch in the epoch, of those that are evaluated."""
         self._pending: dict[SlotKey, Mapping[str, Any]] = {}
         """State of metric objects, which only the first call after a resume names."""
 
@@ -45,6 +53,7 @@ class Results:
     def reset(self) -> None:
         """Forget the epoch's values; the slots stay."""
         self.epoch_ended = False
+        self.seen.clear()
         self._pending.clear()
         for slot in self.slots.values():
             slot.reset()
@@ -57,9 +66,7 @@ class Results:
         """
         paths = {id(metric): path for path, metric in metrics.items()}
         slots = [(key, slot) for key, slot in self.slots.items() if not slot.is_empty or slot.fresh]
-        return {
-            "slots": [{"key": list(key), "state": slot.state_dict(), **_origin(slot, paths)} for key, slot in slots]
-        }
+        return {"slots": [{"key": list(key), "state": slot.state_dict(), **origin(slot, paths)} for key, slot in slots]}
 
     def load_state_dict(self, state: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
         """Take back what `state_dict` returned; a metric object that isn't at its path gets its part when it's logged.
@@ -72,19 +79,19 @@ class Results:
             hook, name, dataloader_idx = entry["key"]
             key = (hook, name, dataloader_idx)
             self._pending[key] = entry["state"]
-            slot = _slot_of(entry, metrics)
+            slot = slot_of(entry, metrics)
             if slot is not None:
                 self.add(key, slot)
 
 
-def _origin(slot: Slot, paths: Mapping[int, str]) -> dict[str, Any]:
+def origin(slot: Slot, paths: Mapping[int, str]) -> dict[str, Any]:
     """Return what a slot is made of anew: its rule and, for a metric object, where that is."""
     if not isinstance(slot, MetricSlot):
         return {"rule": asdict(slot.rule)}
     return {"rule": asdict(slot.rule), "metric": paths.get(id(slot.metric))}
 
 
-def _slot_of(entry: Mapping[str, Any], metrics: Mapping[str, Any]) -> Slot | None:
+def slot_of(entry: Mapping[str, Any], metrics: Mapping[str, Any]) -> Slot | None:
     """Make a slot anew, if all that it's made of is known."""
     if entry["rule"] is None:
         return None

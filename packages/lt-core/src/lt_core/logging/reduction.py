@@ -1,17 +1,18 @@
 """One collective per flush: every rank's values, reduced locally in rank order.
 
 The buffer has a fixed size, so that ranks which logged different names meet in the same collective and can say so
-instead of hanging. Layout, in float64: count of names, hash of the names, then value and weight of each.
+instead of hanging. Layout, in float64: count of names, hash of the names, then value and weight of each. Values that
+ranks compute together follow in a second one, once they know that all have the same names.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from hashlib import blake2b
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import torch
 from torch import Tensor
 
-from lt_core.logging.slots import Reduction
+from lt_core.logging.slots import SILENT, Reduction, Value, settled
 from lt_core.logging.values import Number, to_host
 
 CAPACITY = 128
@@ -22,7 +23,7 @@ class Entry(NamedTuple):
     """One value on its way to the loggers."""
 
     name: str
-    value: Tensor | Number
+    value: Value
     weight: float
     reduction: Reduction
 
@@ -52,14 +53,33 @@ def reduce_over_ranks(entries: Sequence[Entry], ranks: Ranks) -> dict[str, Numbe
         RuntimeError: on every rank, when ranks logged different names; names them and the ranks.
     """
     if ranks.world_size == 1:
-        return to_host({entry.name: entry.value for entry in entries})
+        return to_host({entry.name: settled(entry.value) for entry in entries})
+    numbers = reduced_if_same(entries, ranks)
+    if numbers is None:
+        _raise_for_names([entry.name for entry in entries], ranks)
+    return numbers
+
+
+def reduced_if_same(entries: Sequence[Entry], ranks: Ranks) -> dict[str, Number] | None:
+    """Return every entry's value over several ranks, or ``None`` on every rank when names differ. Collective."""
+    known = [entry._replace(value=0.0) if callable(entry.value) else entry for entry in entries]
+    numbers = _exchanged(known, ranks)
+    late = [entry for entry in entries if callable(entry.value)]
+    if numbers is None or not late:
+        return numbers
+    computed = _exchanged([entry._replace(value=settled(entry.value)) for entry in late], ranks)
+    assert computed is not None  # the names are those of before
+    return numbers | computed
+
+
+def _exchanged(entries: Sequence[Entry], ranks: Ranks) -> dict[str, Number] | None:
     names = [entry.name for entry in entries]
     rows: list[Tensor] = []
     for start in range(0, max(1, len(entries)), CAPACITY):
         buffer = _packed(entries[start : start + CAPACITY], names).to(ranks.root_device)
         gathered = ranks.all_gather(buffer).cpu()
         if not bool((gathered[:, :2] == gathered[0, :2]).all()):
-            _raise_for_names(names, ranks)
+            return None
         rows.append(gathered[:, 2:].reshape(ranks.world_size, CAPACITY, 2))
     table = torch.cat(rows, dim=1)
     return {entry.name: _reduced(entry.reduction, table[:, idx]) for idx, entry in enumerate(entries)}
@@ -67,7 +87,7 @@ def reduce_over_ranks(entries: Sequence[Entry], ranks: Ranks) -> dict[str, Numbe
 
 def _packed(entries: Sequence[Entry], names: Sequence[str]) -> Tensor:
     """Return the buffer of one round."""
-    numbers = to_host({str(idx): entry.value for idx, entry in enumerate(entries)})
+    numbers = to_host({str(idx): settled(entry.value) for idx, entry in enumerate(entries)})
     flat = [float(len(names)), _names_hash(names)]
     for idx, entry in enumerate(entries):
         flat += [float(numbers[str(idx)]), entry.weight]
@@ -92,14 +112,23 @@ _REDUCE: dict[Reduction, Callable[[Tensor, Tensor], Tensor]] = {
 
 def _reduced(reduction: Reduction, rows: Tensor) -> float:
     """Reduce one name's rows (rank, (value, weight))."""
-    return float(_REDUCE[reduction](rows[:, 0], rows[:, 1]))
+    speaking = rows[rows[:, 1] != SILENT]
+    return float(_REDUCE[reduction](speaking[:, 0], speaking[:, 1]))
 
 
-def _raise_for_names(names: Sequence[str], ranks: Ranks) -> None:
+def _raise_for_names(names: Sequence[str], ranks: Ranks) -> NoReturn:
     """Say which ranks logged what others didn't. Every rank comes here, as every rank saw the headers."""
-    by_rank = [set(ranks.broadcast(list(names), src=rank)) for rank in range(ranks.world_size)]
-    everywhere = set.intersection(*by_rank)
-    differing = sorted(set.union(*by_rank) - everywhere)
+    refuse_names([set(ranks.broadcast(list(names), src=rank)) for rank in range(ranks.world_size)])
+
+
+def refuse_names(by_rank: Sequence[Set[str]]) -> NoReturn:
+    """Say which ranks logged what others didn't.
+
+    Raises:
+        RuntimeError: always.
+    """
+    everywhere = set.intersection(*map(set, by_rank))
+    differing = sorted(set().union(*by_rank) - everywhere)
     lines = [f"`{name}` only on ranks {[r for r, own in enumerate(by_rank) if name in own]}" for name in differing]
     message = (
         "Ranks logged different names: "

@@ -1,6 +1,8 @@
 """Slots: where the values of one logged name accumulate between flushes, on their device."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf, nan
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -11,6 +13,12 @@ from torch import Tensor
 from lt_core.logging.values import Number, scalar
 
 Reduction = Literal["mean", "sum", "min", "max"]
+
+SILENT: Final = -1.0
+"""The weight of a rank to which nothing was logged: it takes part, and its value doesn't count."""
+
+Value = Tensor | Number | Callable[[], Tensor | Number]
+"""A value, or what computes it: metric objects do that together on all ranks, so it mustn't happen on one alone."""
 
 _NEUTRAL: Final[Mapping[Reduction, float]] = {"mean": 0.0, "sum": 0.0, "min": inf, "max": -inf}
 """What changes no reduction over ranks."""
@@ -75,11 +83,11 @@ class Slot(Protocol):
     def pass_over(self) -> None:
         """Take part in the next flush without a value: other ranks log this name for a batch that this one lacks."""
 
-    def step_value(self) -> tuple[Tensor | Number, float]:
+    def step_value(self) -> tuple[Value, float]:
         """Return the latest value and its weight."""
 
-    def epoch_value(self) -> tuple[Tensor | Number, float]:
-        """Return the epoch's value so far and its weight."""
+    def epoch_value(self) -> tuple[Value, float]:
+        """Return the epoch's value so far and its weight; `SILENT` where nothing was logged."""
 
     def reset(self) -> None:
         """Forget the epoch."""
@@ -150,7 +158,7 @@ class ValueSlot:
     def epoch_value(self) -> tuple[Tensor | Number, float]:
         """Return the epoch's value so far and its weight in batch sizes."""
         if self._total is None:
-            return self._latest, 0.0
+            return 0.0, SILENT
         value = self._total / self._weight if self._reduction == "mean" else self._total
         return value, float(self._weight)
 
@@ -187,7 +195,7 @@ class ValueSlot:
 class MetricSlot:
     """Refers to a metric object, which accumulates by itself."""
 
-    __slots__ = ("_touched", "fresh", "loaders", "metric", "options", "rule")
+    __slots__ = ("_took_part", "_touched", "fresh", "loaders", "metric", "options", "rule")
 
     def __init__(self, rule: SlotRule, options: LogOptions | None, metric: Any) -> None:
         self.rule: Final = rule
@@ -196,6 +204,7 @@ class MetricSlot:
         self.fresh = False
         self.loaders: set[int] = set()
         self._touched = False
+        self._took_part = False
 
     def update(self, value: Any, batch_size: int) -> None:
         """Note that the metric was logged; its own ``forward`` has updated it."""
@@ -207,21 +216,34 @@ class MetricSlot:
         """Take part in the next flush with what the metric holds."""
         self.fresh = self._touched = True
 
-    def step_value(self) -> tuple[Tensor | Number, float]:
-        """Return what the metric's last ``forward`` gave, or computes now."""
+    def step_value(self) -> tuple[Value, float]:
+        """Return what the metric's last ``forward`` gave, or what computes it now."""
         cached = getattr(self.metric, "_forward_cache", None)
-        value = self.metric.compute() if cached is None else cached
-        return scalar(self.rule.names.plain, value, enable_graph=False), 1.0
+        return (self._compute if cached is None else self._scalar(cached)), 1.0
 
-    def epoch_value(self) -> tuple[Tensor | Number, float]:
-        """Return what the metric computes; it synchronises ranks by itself."""
-        return scalar(self.rule.names.plain, self.metric.compute(), enable_graph=False), 1.0
+    def epoch_value(self) -> tuple[Value, float]:
+        """Return what computes the metric; it synchronises ranks by itself."""
+        return (self._take_part, SILENT) if self.is_empty else (self._compute, 1.0)
+
+    def _compute(self) -> Tensor | Number:
+        return self._scalar(self.metric.compute())
+
+    def _take_part(self) -> Tensor | Number:
+        """Compute because other ranks do, who need this one for it, though nothing was logged here."""
+        self._took_part = True
+        with warnings.catch_warnings(), suppress(Exception):  # e.g. that there's nothing to compute
+            warnings.simplefilter("ignore")
+            self.metric.compute()
+        return 0.0
+
+    def _scalar(self, value: Any) -> Tensor | Number:
+        return scalar(self.rule.names.plain, value, enable_graph=False)
 
     def reset(self) -> None:
-        """Reset the metric, if it was logged."""
-        if self._touched:
+        """Reset the metric, if it was logged or computed."""
+        if self._touched or self._took_part:
             self.metric.reset()
-        self._touched = False
+        self._touched = self._took_part = False
         self.fresh = False
 
     @property
@@ -237,6 +259,11 @@ class MetricSlot:
         """Take back what `state_dict` returned."""
         self._touched = state["touched"]
         self.fresh = state["fresh"]
+
+
+def settled(value: Value) -> Tensor | Number:
+    """Return a value, computed now if it has to be."""
+    return value() if callable(value) else value
 
 
 def _copy(number: Tensor | Number) -> Tensor | Number:

@@ -11,7 +11,7 @@ from torch import nn
 
 from lt_core.hook_plan import overrides, takes_argument
 from lt_core.logging.metric_objects import isolated_metrics
-from lt_core.logging.publication import by_loader, flush_epoch, flush_steps, send, to_loggers
+from lt_core.logging.publication import by_loader, flush_epoch, flush_steps, flush_steps_of_rank, send, to_loggers
 from lt_core.logging.recorder import Results
 from lt_core.loops.transfer import transfer_function
 from lt_core.profiling import action_name, profiled
@@ -20,7 +20,7 @@ from lt_core.run.job import Job
 from lt_interfaces.errors import SIGTERMException
 from lt_interfaces.progress import EvaluationProgress
 from lt_interfaces.rng import isolate_rng
-from lt_interfaces.states import RunningStage
+from lt_interfaces.states import RunningStage, TrainerFn
 
 Step = Callable[..., Any]
 
@@ -200,15 +200,24 @@ def _evaluate_batches(run: EvaluationRun, name: str) -> None:
         recorder.dataloader_idx = loader_idx if several else None
         recorder.start_batch(batch)
         args = (batch, batch_idx, loader_idx) if several else (batch, batch_idx)
+        run.results.seen.add(loader_idx)
         hooks.notify(f"on_{name}_batch_start", *args)
         outputs = step(batch, batch_idx, loader_idx)
         progress.count_batch()
         hooks.notify(f"on_{name}_batch_end", outputs, *args)
-        _publish_steps(run, loader_idx)
-        if job.signals.received_sigterm:
+        _publish_steps(run, batch_idx, loader_idx)
+        if must_end_here(job):
             raise SIGTERMException
     recorder.dataloader_idx = None
     recorder.end_batches()
+
+
+def must_end_here(job: Job) -> bool:
+    """Say whether the process was told to end and may do so after this batch.
+
+    While fitting on several ranks it isn't: they end together at a step boundary.
+    """
+    return job.signals.received_sigterm and (job.fn is not TrainerFn.FITTING or job.runtime.strategy.world_size == 1)
 
 
 def _require_loader_idx(job: Job, name: str) -> None:
@@ -225,14 +234,22 @@ def _require_loader_idx(job: Job, name: str) -> None:
                 raise RuntimeError(message)
 
 
-def _publish_steps(run: EvaluationRun, loader_idx: int) -> None:
-    """Send the values logged per evaluation batch; they have an x-axis of their own for each loader."""
-    job = run.job
+def _publish_steps(run: EvaluationRun, batch_idx: int, loader_idx: int) -> None:
+    """Send the values logged per evaluation batch; they have an x-axis of their own for each loader.
+
+    Of a batch that not every rank has, only those logged with ``rank_zero_only=True``; of loaders without length,
+    where nobody knows that, rank 0's own.
+    """
+    job, ranks = run.job, run.job.runtime.strategy
     x_axis = run.logged_batches[loader_idx]
     run.logged_batches[loader_idx] += 1
     if job.state.stage is RunningStage.SANITY_CHECKING or not run.results.logs_steps:
         return
-    numbers = flush_steps(run.results, job.board, loggers=job.loggers, ranks=job.runtime.strategy)
+    everywhere = run.loaders.everywhere[loader_idx] if ranks.world_size > 1 else sys.maxsize
+    if batch_idx < (everywhere or 0):
+        numbers = flush_steps(run.results, job.board, loggers=job.loggers, ranks=ranks)
+    else:
+        numbers = flush_steps_of_rank(run.results, job.board, own_only=everywhere is not None)
     send(job.loggers, numbers, x_axis)
 
 

@@ -6,7 +6,7 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
-from lt_core.loops.evaluation import bound_step, entered_stage, evaluation_mode
+from lt_core.loops.evaluation import bound_step, entered_stage, evaluation_mode, must_end_here
 from lt_core.loops.transfer import transfer_function
 from lt_core.run.fit_run import EvaluationRun
 from lt_interfaces.errors import SIGTERMException
@@ -49,7 +49,7 @@ def _predict_batches(run: EvaluationRun, keep: bool) -> list[list[Any]]:
         if prediction is None:
             rank_zero_warn("`predict_step` returned None. If that's what you want, ignore this.")
         job.hooks.notify("on_predict_batch_end", prediction, *args)
-        if job.signals.received_sigterm:
+        if must_end_here(job):
             raise SIGTERMException
         if keep:
             outputs[loader_idx].append(apply_to_collection(prediction, Tensor, _to_cpu))

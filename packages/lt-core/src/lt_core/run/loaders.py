@@ -1,12 +1,13 @@
 """Loaders of a stage: asked for when the stage needs them, prepared for this rank, and counted."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from math import inf
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader
 
 from lt_core.hook_plan import overrides
@@ -20,6 +21,7 @@ from lt_fabric.data import (
     num_batches,
     require_iterable,
     set_epoch,
+    sized_len,
     warn_if_few_workers,
     warn_if_length_is_guessed,
     warn_if_shuffled,
@@ -95,6 +97,8 @@ class StageLoaders:
     counts: list[int | float] = field(default_factory=list)
     """Batches of each loader on this rank, limits applied."""
     loaded_in_epoch: int | None = None
+    everywhere: list[int | None] = field(default_factory=list)
+    """Batches of each evaluated loader that all of several ranks have; ``None`` where one doesn't know."""
 
     @property
     def is_loaded(self) -> bool:
@@ -133,6 +137,8 @@ class StageLoaders:
             raise ValueError(message)
         self.combined.flattened = [self._prepared(loader, strategy) for loader in self.combined.flattened]
         self.counts = self._count(self.combined)
+        if strategy.world_size > 1 and self.rules.stage in ("val", "test"):
+            self.everywhere = _counts_everywhere(self.combined.flattened, self.counts, strategy)
         self.loaded_in_epoch = epoch
 
     def _combine(self, raw: Any) -> CombinedLoader:
@@ -221,6 +227,13 @@ class StageLoaders:
     def given(self, steps: Iterator[MarkedStep], row: int = 0) -> Iterator[MarkedStep]:
         """Return the batches in the way that the step takes them."""
         return handed_over(steps, row) if self.rules.hands_over else steps
+
+
+def _counts_everywhere(loaders: Sequence[Any], counts: Sequence[int | float], strategy: Strategy) -> list[int | None]:
+    """Return for each loader the batches of the rank with the fewest, ``None`` if one has no length. Collective."""
+    own = [-1 if sized_len(loader) is None else int(count) for loader, count in zip(loaders, counts, strict=True)]
+    fewest = strategy.reduce(torch.tensor(own, device=strategy.root_device), op="min")
+    return [None if count < 0 else int(count) for count in fewest.tolist()]
 
 
 def _ending(steps: Iterator[Any]) -> Iterator[Any]:
