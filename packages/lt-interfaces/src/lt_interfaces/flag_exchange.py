@@ -25,7 +25,9 @@ class FlagExchange(ABC):
 
     @abstractmethod
     def settle(self) -> Sequence[int]:
-        """Wait for the exchange that was started last and return its outcome, which the next `exchange` won't repeat.
+        """Wait for the exchange that was started last and return its outcome, as the next `exchange` will again.
+
+        Nothing (an empty sequence) before the first one.
 
         A rank calls it only when it must know before it goes on; the others needn't.
         """

@@ -32,9 +32,10 @@ class AsyncFlagExchange(FlagExchange):
         return outcome
 
     def settle(self) -> Sequence[int]:
-        if self._work is None or self._counts is None:
+        if self._counts is None:
             return []
-        work, self._work = self._work, None
-        work.wait()
+        if self._work is not None:
+            self._work.wait()
+            self._work = None
         counts: list[int] = self._counts.tolist()
         return counts
