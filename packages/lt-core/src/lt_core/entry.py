@@ -1,5 +1,6 @@
 """An entry point from its first line to its last: prologue, the stage itself, epilogue, and what a failure does."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -67,7 +68,7 @@ def run_guarded(body: Callable[..., Result], run: Run, **kwargs: Any) -> Result:
 def _run_elsewhere(launcher: Launcher, body: Callable[..., Result], run: Run, **kwargs: Any) -> Result:
     """Run an entry point in processes that are started for it, and bring home what they leave."""
     job, listening = run.job, Signals()
-    listening.on_signal = launcher.kill  # whoever tells this process to end means those that work for it
+    listening.on_signal = partial(_pass_on, launcher, os.getpid())
     job.state.status = TrainerStatus.RUNNING
     for logger in job.loggers:
         _ = logger.version  # settled here, where it's asked for later; the processes take it over
@@ -84,6 +85,12 @@ def _run_elsewhere(launcher: Launcher, body: Callable[..., Result], run: Run, **
     job.state.status = TrainerStatus.FINISHED
     returned: Result = result
     return returned
+
+
+def _pass_on(launcher: Launcher, pid: int, signum: int) -> None:
+    """Pass a signal on to the processes that work for this one; a forked one, which has this handler too, doesn't."""
+    if os.getpid() == pid:
+        launcher.kill(signum)
 
 
 def _run_and_report(body: Callable[..., Result], run: Run, **kwargs: Any) -> tuple[Result, dict[str, Any]]:

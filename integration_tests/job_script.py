@@ -1,0 +1,99 @@
+"""A small job on two ranks, run as a script: what each rank trained on goes to files; ends as its arguments say.
+
+job_script.py FOLDER STRATEGY [--steps N] [--kill-at STEP] [--signal-at STEP --signal-rank R] [--ckpt-path PATH]
+"""
+
+import argparse
+import json
+import os
+import signal
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+import lt
+
+
+class Numbered(Dataset[tuple[Tensor, Tensor]]):
+    """Samples that carry their index."""
+
+    def __init__(self, length: int) -> None:
+        self.rows = torch.randn(length, 4, generator=torch.Generator().manual_seed(1))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return torch.tensor(index), self.rows[index]
+
+
+class Net(lt.LightningModule):
+    """Writes down, for each optimizer step, the samples and the loss of this rank."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.network = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+        self.arguments = arguments
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        indices, rows = batch
+        loss = (self.network(rows) - rows.sum(dim=1, keepdim=True)).square().mean()
+        self._note({"step": self.global_step, "samples": indices.tolist(), "loss": loss.item()})
+        self._end_if_told()
+        return loss
+
+    def _note(self, entry: dict[str, Any]) -> None:
+        life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        with Path(self.arguments.folder, f"rank{self.global_rank}-{life}.jsonl").open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def _end_if_told(self) -> None:
+        wanted, first_life = self.arguments, os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+        if self.global_step == wanted.kill_at and self.global_rank == 1 and first_life:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.global_step == wanted.signal_at and wanted.signal_rank in (self.global_rank, -1):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.9)
+
+
+def main() -> None:
+    """Train as the arguments say."""
+    warnings.simplefilter("ignore")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder")
+    parser.add_argument("strategy")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--kill-at", type=int, default=-1)
+    parser.add_argument("--signal-at", type=int, default=-1)
+    parser.add_argument("--signal-rank", type=int, default=0)
+    parser.add_argument("--ckpt-path")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    lt.seed_everything(5, verbose=False)
+    save_each = lt.callbacks.ModelCheckpoint(
+        dirpath=Path(arguments.folder, "checkpoints"), every_n_train_steps=2, save_top_k=1, save_last=True
+    )
+    trainer = lt.Trainer(
+        accelerator="cpu",
+        devices=2,
+        strategy=arguments.strategy,
+        max_steps=arguments.steps,
+        callbacks=[save_each],
+        default_root_dir=arguments.folder,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    loader = DataLoader(Numbered(48), batch_size=2, shuffle=True)
+    trainer.fit(Net(arguments), loader, ckpt_path=arguments.ckpt_path)
+
+
+if __name__ == "__main__":
+    main()
