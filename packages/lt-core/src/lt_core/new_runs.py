@@ -6,9 +6,10 @@ from lt_core.logging.recorder import Results
 from lt_core.run.fit_run import EvaluationRun, FitRun, FitValidation
 from lt_core.run.handing_over import takes_iterator
 from lt_core.run.job import Job
-from lt_core.run.loaders import LoaderRules, LoaderSource, StageLoaders, TrainData
+from lt_core.run.loaders import LoaderRules, LoaderSource, StageLoaders
 from lt_core.run.optimization import Optimization
 from lt_core.run.requests import Requests
+from lt_core.run.train_data import TrainData
 from lt_core.specs.optimization import check_seed_items
 from lt_core.specs.validation_schedule import ValidationSchedule
 from lt_core.verification import validates_while_fitting

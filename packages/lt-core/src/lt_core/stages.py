@@ -64,7 +64,7 @@ def evaluate_in_process(run: EvaluationRun, *, x_axis: int, epoch: int, verbose:
     return outputs
 
 
-def predict_in_process(run: EvaluationRun, *, epoch: int, keep: bool) -> list[list[Any]]:
+def predict_in_process(run: EvaluationRun, *, epoch: int, keep: bool, gather: bool) -> list[list[Any]]:
     """Predict, from setting up this process to tearing it down; returns each loader's outputs."""
     job = run.job
     _set_up_evaluation(job)
@@ -74,7 +74,7 @@ def predict_in_process(run: EvaluationRun, *, epoch: int, keep: bool) -> list[li
     run.loaders.load(job.runtime.strategy, epoch)
     run.loaders.set_epoch(epoch)
     with gradient_mode(job):
-        outputs = predict(run, keep=keep)
+        outputs = predict(run, keep=keep, gather=gather)
     finish(job)
     return outputs
 
@@ -158,6 +158,7 @@ def _load_data(run: FitRun) -> None:
     job.state.stage = RunningStage.TRAINING
     if run.data.loaders.is_stale(epoch):  # unless `estimated_stepping_batches` was asked for
         run.data.load(strategy, epoch)
+    run.data.adapt(run.progress, strategy)
     if run.data.num_batches == 0:
         rank_zero_warn(f"{run.data.loaders.source.label} gave an empty loader: there's no batch to train on.")
         return

@@ -8,7 +8,7 @@ import operator
 import os
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -114,6 +114,26 @@ def restore_rng_state(state: dict[str, Any]) -> None:
         torch.mps.set_rng_state(state["mps"].cpu())
 
 
+def rng_state_of_rank(states: Sequence[dict[str, Any]], rank: int) -> dict[str, Any]:
+    """Return a rank's own state among those that the ranks of a job saved.
+
+    For a rank that has none, as there were fewer, one is made that repeats for the same rank and states and draws other
+    numbers than any of them.
+
+    >>> states = [capture_rng_state()]
+    >>> rng_state_of_rank(states, 0) is states[0]
+    True
+    >>> torch.equal(rng_state_of_rank(states, 1)["torch"], states[0]["torch"])
+    False
+    """
+    if rank < len(states):
+        return states[rank]
+    words = hashlib.sha256(states[0]["torch"].cpu().numpy().tobytes()).hexdigest()
+    with isolate_rng():
+        _seed_stream(f"{words}/{rank}")
+        return capture_rng_state()
+
+
 @contextmanager
 def isolate_rng(include_cuda: bool = True) -> Iterator[None]:
     """Leave every generator as it was, whatever happens inside, exceptions included.
@@ -145,7 +165,10 @@ def seed_worker(worker_id: int, rank: int | None = None) -> None:
     """
     rank = global_rank() if rank is None else rank
     base_seed = torch.initial_seed() - worker_id  # DataLoader has seeded torch with base + worker_id
-    stream = f"{base_seed}/{worker_id}/{rank}"
+    _seed_stream(f"{base_seed}/{worker_id}/{rank}")
+
+
+def _seed_stream(stream: str) -> None:
     random.seed(_derive(stream, "python"))
     torch.manual_seed(_derive(stream, "torch"))
     if find_spec("numpy") is not None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from lt_core.checkpointing.lightning_format import OWN_FORMAT, OWN_KEY, VERSION_KEY, WRITTEN_AS, loops_from
+from lt_core.checkpointing.rank_states import of_all_ranks
 from lt_core.hook_plan import overrides
 from lt_core.logging.metric_objects import metric_states, metrics_of
 from lt_core.run.fit_run import FitRun
@@ -91,11 +92,11 @@ def _hyperparameters(owner: Any, prefix: str) -> dict[str, Any]:
 
 
 def _own_state(job: Job, run: FitRun | None) -> dict[str, Any]:
-    """Return what exact resume needs beyond Lightning's keys."""
+    """Return what exact resume needs beyond Lightning's keys; collective."""
     state: dict[str, Any] = {
         "format": OWN_FORMAT,
         "versions": {"lt-core": version("lt-core"), "torch": str(torch.__version__)},
-        "rng": [capture_rng_state()],
+        "rng": capture_rng_state(),
         "saved_in": list(job.hooks.moment),
     }
     if run is not None:
@@ -110,7 +111,7 @@ def _own_state(job: Job, run: FitRun | None) -> dict[str, Any]:
             "callback_metrics": {name: value.detach() for name, value in job.board.callback.items()},
             "validation": run.validation.state_dict(),
         }
-    return state
+    return of_all_ranks(job.runtime.strategy, state)
 
 
 def _keeps_gradients(module: Any) -> bool:

@@ -5,7 +5,9 @@ from os import PathLike
 from typing import Any
 
 from lt_core.checkpointing.lightning_format import OWN_KEY, progress_from
+from lt_core.checkpointing.rank_states import SavedRanks
 from lt_core.checkpointing.report import RestoreReport
+from lt_core.logging.merging import load_merged_metrics
 from lt_core.logging.metric_objects import keeps_state, load_metric_states, metrics_of
 from lt_core.run.fit_run import FitRun
 from lt_core.run.job import Job
@@ -72,27 +74,29 @@ def _restore_position(run: FitRun, own: Mapping[str, Any], report: RestoreReport
     for component in ("data position", "random state", "logged values"):
         report.note(component, found=is_ours, is_optional=is_optional)
     if not is_ours:
-        run.data.load_state_dict({"position": None}, None)  # the batches that were trained on are skipped all the same
+        # The batches that were trained on are skipped all the same.
+        run.data.load_state_dict([{"position": None}], None, rank=0)
         return
     for loaders in (run.data.loaders, run.validation.run.loaders):
         loaders.keep_item_seed(own.get("item_seed"))
-    rank, rng = run.job.runtime.strategy.global_rank, own["rng"]
-    run.data.load_state_dict(own["data"], rng[rank] if rank < len(rng) else None)
-    run.optimization.load_window_state(run.job.model, own["window"])
-    _restore_metrics(run, own, report)
-    run.job.board.callback.update(own["callback_metrics"])
-    run.validation.load_state_dict(own["validation"])
+    strategy = run.job.runtime.strategy
+    ranks = SavedRanks(own, rank=strategy.global_rank, world_size=strategy.world_size)
+    run.data.load_state_dict(ranks.all("data"), ranks.rng, rank=strategy.global_rank)
+    run.optimization.load_window_state(run.job.model, ranks.window)
+    _restore_metrics(run, ranks, report)
+    run.job.board.callback.update(ranks.own["callback_metrics"])
+    run.validation.load_state_dict(ranks.validation)
     run.job.hooks.interrupted = own["saved_in"]
 
 
-def _restore_metrics(run: FitRun, own: Mapping[str, Any], report: RestoreReport) -> None:
+def _restore_metrics(run: FitRun, ranks: SavedRanks, report: RestoreReport) -> None:
     """Restore what was logged in this epoch, and the metric objects that hold a part of it."""
-    metrics = metrics_of(run.job.model)
-    run.results.load_state_dict(own["results"], metrics)
-    if "metrics" in own:
-        left = load_metric_states(metrics, own["metrics"])
+    metrics, results = metrics_of(run.job.model), ranks.results
+    run.results.load_state_dict(results, metrics)
+    if "metrics" in ranks.own:
+        left = _load_metrics(metrics, ranks, report.path)
         report.unexpected.extend(f"metric {path}" for path in left)
-    logged = {entry.get("metric") for entry in own["results"]["slots"]}
+    logged = {entry.get("metric") for entry in results["slots"]}
     forgetful = [path for path in logged if path in metrics and not keeps_state(metrics[path])]
     if forgetful:
         rank_zero_warn(
@@ -100,6 +104,20 @@ def _restore_metrics(run: FitRun, own: Mapping[str, Any], report: RestoreReport)
             " `state_dict` and `load_state_dict`: what they held is lost, and this epoch's values lack it. Add both"
             " methods to resume exactly."
         )
+
+
+def _load_metrics(metrics: Mapping[str, Any], ranks: SavedRanks, path: str) -> list[str]:
+    """Load what metric objects held; returns the paths of states that nothing takes."""
+    if ranks.is_same_number:
+        return load_metric_states(metrics, ranks.own["metrics"])
+    left, split = load_merged_metrics(metrics, ranks.all_metrics(), rank=ranks.rank)
+    if split and ranks.are_fewer:
+        rank_zero_warn(
+            f"The metrics {sorted(split)} can't be merged over ranks, and there are fewer ranks than when `{path}` was"
+            " saved: what they held elsewhere is lost, and this epoch's values lack it. Resume with as many processes,"
+            " from the end of an epoch, or implement torchmetrics' `merge_state`."
+        )
+    return left
 
 
 def _require_training_state(checkpoint: Mapping[str, Any]) -> None:

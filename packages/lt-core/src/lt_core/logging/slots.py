@@ -20,7 +20,7 @@ SILENT: Final = -1.0
 Value = Tensor | Number | Callable[[], Tensor | Number]
 """A value, or what computes it: metric objects do that together on all ranks, so it mustn't happen on one alone."""
 
-_NEUTRAL: Final[Mapping[Reduction, float]] = {"mean": 0.0, "sum": 0.0, "min": inf, "max": -inf}
+NEUTRAL: Final[Mapping[Reduction, float]] = {"mean": 0.0, "sum": 0.0, "min": inf, "max": -inf}
 """What changes no reduction over ranks."""
 
 
@@ -138,7 +138,7 @@ class ValueSlot:
         """Take part in the next flush with what changes no reduction."""
         self.fresh = True
         self._latest_weight = 0
-        self._latest = _NEUTRAL[self._reduction]
+        self._latest = NEUTRAL[self._reduction]
 
     def _accumulate(self, number: Tensor | Number, batch_size: int) -> None:
         if self._total is None:
@@ -159,7 +159,7 @@ class ValueSlot:
         """Return the epoch's value so far and its weight in batch sizes."""
         if self._total is None:
             return 0.0, SILENT
-        value = self._total / self._weight if self._reduction == "mean" else self._total
+        value = self._total / (self._weight or 1) if self._reduction == "mean" else self._total
         return value, float(self._weight)
 
     def reset(self) -> None:

@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 from lt_core.hook_plan import overrides, takes_argument
 from lt_core.profiling import action_name, profiled
 from lt_core.run.job import Job
-from lt_core.run.loaders import TrainData
 from lt_core.run.optimization import Optimization
+from lt_core.run.train_data import TrainData
 from lt_interfaces.accumulation import AccumulationWindow
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.progress import FitProgress

@@ -7,9 +7,10 @@ from typing import Any, Protocol
 from lt_core.logging.metric_objects import kept_metric_states, load_metric_states, metrics_of
 from lt_core.logging.recorder import Results
 from lt_core.run.job import Job
-from lt_core.run.loaders import StageLoaders, TrainData
+from lt_core.run.loaders import StageLoaders
 from lt_core.run.optimization import Optimization
 from lt_core.run.requests import Requests
+from lt_core.run.train_data import TrainData
 from lt_core.specs.validation_schedule import ValidationSchedule
 from lt_interfaces.progress import EvaluationProgress, FitProgress
 from lt_interfaces.rng import capture_rng_state, restore_rng_state

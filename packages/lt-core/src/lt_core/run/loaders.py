@@ -1,7 +1,7 @@
 """Loaders of a stage: asked for when the stage needs them, prepared for this rank, and counted."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from math import inf
@@ -12,12 +12,12 @@ from torch.utils.data import DataLoader
 
 from lt_core.hook_plan import overrides
 from lt_core.run.handing_over import handed_over
-from lt_core.run.uneven_data import EqualSteps, UnevenData
+from lt_core.run.uneven_data import UnevenData
 from lt_fabric.data import (
     CombinedLoader,
-    DataPosition,
     batches,
     dropping_nothing,
+    following,
     num_batches,
     require_iterable,
     set_epoch,
@@ -34,7 +34,6 @@ from lt_fabric.data.fetching import MarkedStep
 from lt_fabric.data.item_seeding import item_seed, with_seeded_items
 from lt_fabric.data.workers import seed_workers
 from lt_interfaces.errors import MisconfigurationException
-from lt_interfaces.rng import restore_rng_state
 from lt_interfaces.strategy import Strategy
 
 
@@ -97,6 +96,8 @@ class StageLoaders:
     counts: list[int | float] = field(default_factory=list)
     """Batches of each loader on this rank, limits applied."""
     loaded_in_epoch: int | None = None
+    order_seeds: Sequence[int | None] = ()
+    """The seed of each training loader's order that the resumed run has had; ``None`` for an order of its own."""
     everywhere: list[int | None] = field(default_factory=list)
     """Batches of each evaluated loader that all of several ranks have; ``None`` where one doesn't know."""
 
@@ -135,7 +136,8 @@ class StageLoaders:
             modes = "'min_size', 'max_size' or 'max_size_cycle'"
             message = f"A CombinedLoader for training can't have `mode='sequential'`; use {modes}."
             raise ValueError(message)
-        self.combined.flattened = [self._prepared(loader, strategy) for loader in self.combined.flattened]
+        prepared = [self._prepared(loader, strategy) for loader in self.combined.flattened]
+        self.combined.flattened = following(prepared, self.order_seeds)
         self.counts = self._count(self.combined)
         if strategy.world_size > 1 and self.rules.stage in ("val", "test"):
             self.everywhere = _counts_everywhere(self.combined.flattened, self.counts, strategy)
@@ -240,113 +242,6 @@ def _ending(steps: Iterator[Any]) -> Iterator[Any]:
     """Give nothing, and let the loaders come to their end, where some do their end-of-epoch work."""
     next(steps, None)
     yield from ()
-
-
-class TrainData:
-    """The training loaders and how far they have been read."""
-
-    def __init__(self, loaders: StageLoaders) -> None:
-        self.loaders = loaders
-        self._position: DataPosition | None = None
-        self._steps: Iterator[MarkedStep] | None = None
-        self._resumed: _Resumed | None = None
-        self.equal: EqualSteps | None = None
-        """How ranks give equally many batches, once `load` has compared these."""
-
-    @property
-    def num_batches(self) -> int | float:
-        """Batches per epoch; infinite before they're loaded and when unknown."""
-        return self.loaders.total if self.loaders.is_loaded else inf
-
-    @property
-    def is_resumed(self) -> bool:
-        """Whether the coming epoch begins where a checkpoint stood."""
-        return self._resumed is not None
-
-    def load(self, strategy: Strategy, epoch: int) -> None:
-        """Ask for the loaders anew; they stand before their first batch."""
-        self.loaders.load(strategy, epoch)
-        self._position = None
-        if self.equal is None:
-            self.equal = EqualSteps(strategy, self.loaders.rules.uneven_data)
-        self.loaders.counts = [self.equal.settle(self.loaders.total, is_sized=self.loaders.is_sized)]
-        if self.loaders.total == 0 and self.equal.pads:
-            message = f"{self.loaders.source.label} gave a rank no batch, so it has nothing to pad with."
-            raise ValueError(message)
-
-    @property
-    def position(self) -> DataPosition:
-        """Where the loaders stand."""
-        if self._position is None:
-            assert self.loaders.combined is not None  # `load` comes first
-            self._position = DataPosition(self.loaders.combined, is_limited=self.loaders.is_limited)
-        return self._position
-
-    def start(self) -> None:
-        """Start the loaders, workers included, for the coming epoch or what's left of it."""
-        loaders, position, row = self.loaders, self.position, self.position.row
-        looks_ahead, equal = position.batches_ahead, self.equal
-        ahead = looks_ahead + loaders.rules.hands_over + (0 if equal is None else equal.ahead)
-        steps = position.steps(ahead, self.num_batches - row)
-        if equal is not None:
-            steps = equal.given(steps, self._spare_batch, row=row)
-        self._steps = loaders.given(batches(steps), row) if looks_ahead else loaders.marked(steps, row=row)
-
-    def counts(self, batch_idx: int) -> bool:
-        """Say whether a batch is one of the data's, rather than one that only pads."""
-        return self.equal is None or not self.equal.pads or self.equal.weight_of(batch_idx) > 0
-
-    def _spare_batch(self) -> Any:
-        """Return some batch, to pad with."""
-        return next(iter(self.loaders.combined))[0]  # type: ignore[arg-type]  # `load` comes first
-
-    def resume(self, batches_in_epoch: int) -> None:
-        """Go to where the checkpoint stood, if this run goes on from one and isn't there yet.
-
-        Args:
-            batches_in_epoch: what was trained on in the epoch, for files that hold no position.
-        """
-        resumed, self._resumed = self._resumed, None
-        if resumed is None:
-            return
-        if resumed.position is not None:
-            self.position.load_state_dict(resumed.position)
-        elif batches_in_epoch:
-            self.position.skip(batches_in_epoch)
-        if resumed.rng is not None:
-            restore_rng_state(resumed.rng)
-        if self.position.is_resumed:
-            self.start()
-
-    def remaining_steps(self) -> Iterator[MarkedStep]:
-        """Return the batches of the epoch that are left; the loaders are started now unless `start` was called."""
-        if self._steps is None:
-            self.start()
-        steps, self._steps = self._steps, None
-        assert steps is not None  # made by `start`
-        return steps
-
-    def end_epoch(self, *, is_exhausted: bool) -> None:
-        """Say that the epoch is over; ``is_exhausted``: its steps were iterated to their end."""
-        self.position.end_epoch(is_exhausted=is_exhausted)
-
-    def state_dict(self, batches_in_epoch: int) -> dict[str, Any]:
-        """Return where the loaders stand after so many batches of the epoch were trained on."""
-        if self._resumed is not None:
-            return {"position": self._resumed.position}
-        return {"position": self.position.state_dict(batches_in_epoch) if self.loaders.is_loaded else None}
-
-    def load_state_dict(self, state: Mapping[str, Any], rng: dict[str, Any] | None) -> None:
-        """Take back what `state_dict` returned, and the random state at the time of saving, if that was saved."""
-        self._resumed = _Resumed(state["position"], rng)
-
-
-@dataclass(frozen=True)
-class _Resumed:
-    """What a checkpoint says of the data; it's used once the loaders are there."""
-
-    position: Mapping[str, Any] | None
-    rng: dict[str, Any] | None
 
 
 class _Sized:

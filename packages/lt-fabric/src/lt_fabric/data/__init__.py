@@ -12,16 +12,18 @@ from lt_fabric.data.loader_checks import (
     warn_if_length_is_guessed,
     warn_if_shuffled,
 )
+from lt_fabric.data.loader_shape import order_seed
 from lt_fabric.data.position import DataPosition
 from lt_fabric.data.resumable import ResumableLoader
 from lt_fabric.data.samplers import (
-    ShardedSampler,
+    following,
     is_shuffled,
     set_epoch,
     with_distributed_sampler,
     with_sampler,
     without_shuffle,
 )
+from lt_fabric.data.shared_order import ShardedSampler
 from lt_fabric.data.whole_batches import dropping_nothing
 from lt_fabric.data.workers import seed_workers, suggested_num_workers
 
@@ -35,11 +37,13 @@ __all__ = [
     "batches",
     "dropping_nothing",
     "extract_batch_size",
+    "following",
     "has_iterable_dataset",
     "has_seeded_items",
     "is_shuffled",
     "item_seed",
     "num_batches",
+    "order_seed",
     "require_iterable",
     "seed_workers",
     "set_epoch",

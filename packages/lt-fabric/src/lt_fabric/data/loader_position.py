@@ -21,6 +21,7 @@ from lt_fabric.data.index_stream import IndexStream
 from lt_fabric.data.item_seeding import has_seeded_items
 from lt_fabric.data.lengths import has_iterable_dataset
 from lt_fabric.data.loader_copy import copy_loader
+from lt_fabric.data.loader_shape import LoaderShape, is_drawn
 from lt_fabric.data.owned_generators import capture_generators, owned_generators, restore_generators
 from lt_fabric.data.stateful import StatefulLoader
 from lt_interfaces.rank_zero import rank_zero_warn
@@ -35,9 +36,12 @@ class LoaderPosition:
         """Batches of the current pass that were given; whoever iterates counts."""
         self.ended = 0
         """Passes that came to their end."""
+        self.shape: Final = LoaderShape.of(loader)
+        """What tells where this loader stands in all the ranks' samples."""
         self._source: Final = _source_of(loader)
         self._generators: Final = owned_generators(loader)
         self._start: dict[str, Any] | None = None
+        self._is_drawn = False
         self._resumed: Mapping[str, Any] | None = None
 
     @property
@@ -53,7 +57,7 @@ class LoaderPosition:
         resumed, self._resumed = self._resumed, None
         if resumed is not None:
             return self._go_on(resumed)
-        self.taken = 0
+        self.taken, self._is_drawn = 0, False
         self._start = {"rng": capture_rng_state(), "generators": capture_generators(self._generators)}
         return self._source.open()
 
@@ -71,6 +75,7 @@ class LoaderPosition:
             "generators": capture_generators(self._generators),
             "kind": self._source.kind,
             "source": self._source.state_dict(self.taken),
+            **self.shape.state_dict(is_drawn=self._is_drawn),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], *, is_over: bool, was_cut: bool) -> None:
@@ -95,6 +100,7 @@ class LoaderPosition:
 
     def _go_on(self, state: Mapping[str, Any]) -> Iterator[Any]:
         self.taken, self._start = state["taken"], state["start"]
+        self._is_drawn = is_drawn(state) and self.shape.draw_next()
         if self._start is not None:
             restore_rng_state(self._start["rng"])
             restore_generators(self._generators, self._start["generators"])
@@ -164,7 +170,9 @@ class _Sampled(_Source):
     def go_on(self, state: Mapping[str, Any]) -> Iterator[Any]:
         if state["kind"] == self.kind:
             self._passes = state["source"]["passes"] - 1
-            self._stream.resume(**state["source"]["indices"])
+            indices = state["source"]["indices"]
+            if indices["drawn"]:  # else the pass begins, with the generators as they were
+                self._stream.resume(**indices)
         else:
             self._stream.resume(state["taken"])
         _warn_of_randomness_in_workers(self.loader)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from lt_fabric.data.combined_loader import CombinedLoader, Step
 from lt_fabric.data.loader_position import LoaderPosition
+from lt_fabric.data.moved_position import MovedPosition, moved_position, refuse_other_loaders
 from lt_interfaces.rng import capture_rng_state, note_rng_state, restore_rng_state
 
 
@@ -106,18 +107,29 @@ class DataPosition:
         saved = state["loaders"]
         if saved is None:
             return  # saved before the loaders were opened
-        if len(saved) != len(self._positions):
-            message = (
-                f"The saved data position is that of {len(saved)} loaders, but there are {len(self._positions)}. "
-                "Resume with the loaders that the run was saved with."
-            )
-            raise ValueError(message)
+        refuse_other_loaders(len(saved), len(self._positions))
         for position, own in zip(self._positions, saved, strict=True):
             # In this mode a loader isn't opened again in an epoch.
             has_ended = self._loaders.mode == "max_size" and own["ended"] > 0
             is_over = state["is_over"] or state["is_exhausted"] or has_ended
             position.load_state_dict(own, is_over=is_over, was_cut=state["was_cut"])
         self._loaded = state
+
+    def moved(self, states: Sequence[Mapping[str, Any]], *, rank: int, world_size: int) -> MovedPosition:
+        """Returns the place that the ranks of a job saved, for a rank of this one, whatever number these are.
+
+        The place is one in all ranks' samples: other ranks, or batches of another size, go on after the same ones.
+
+        Args:
+            states: what `state_dict` returned, by rank of that job.
+            rank: this process's.
+            world_size: processes of this job.
+
+        Raises:
+            ValueError: as `load_state_dict`; or no whole number of this job's batches leads there.
+        """
+        shapes = [position.shape for position in self._positions]
+        return moved_position(states, shapes, rank=rank, world_size=world_size, num_batches=self._loaders.num_batches)
 
     def skip(self, given: int) -> None:
         """Lets the coming `steps` begin after `given` batches, where nothing else is known of the position."""

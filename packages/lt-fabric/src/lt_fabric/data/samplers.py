@@ -1,15 +1,14 @@
-"""Which samples a loader draws: other samplers for an existing loader, and samplers that share out over ranks."""
+"""Which samples a loader draws: other samplers for an existing loader, and shares of one for ranks."""
 
 import copy
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Sequence, Sized
+from itertools import zip_longest
 from typing import Any, Final, cast
 
-import torch
 from torch.utils.data import (
     DataLoader,
     DistributedSampler,
     RandomSampler,
-    Sampler,
     SequentialSampler,
     SubsetRandomSampler,
     WeightedRandomSampler,
@@ -18,60 +17,11 @@ from torch.utils.data import (
 from lt_fabric.data.item_seeding import SeededItems
 from lt_fabric.data.lengths import has_iterable_dataset
 from lt_fabric.data.loader_copy import copy_loader
+from lt_fabric.data.shared_order import WAY_OUT, ShardedSampler, SharedOrder
 from lt_fabric.data.whole_batches import FirstIndices, dropping_nothing, in_whole_batches
 from lt_interfaces.rank_zero import rank_zero_warn
 
 _SHUFFLING: Final = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
-_WAY_OUT: Final = "pass `use_distributed_sampler=False` and set the sampler yourself"
-
-
-class ShardedSampler(Sampler[int]):
-    """Gives each rank its share of the indices of another sampler: every `num_replicas`-th, from `rank` on.
-
-    All ranks together draw each index exactly once; with `padded`, the first indices are drawn again until every rank
-    has equally many, as training needs. The wrapped sampler must give the same order on every rank: torch's global
-    generator on the CPU is seeded with `seed` + epoch while it draws, and left as it was.
-
-    Raises:
-        TypeError: `sampler` has no length.
-
-    Example:
-        >>> list(ShardedSampler(range(5), num_replicas=2, rank=1))
-        [1, 3]
-    """
-
-    def __init__(
-        self, sampler: Iterable[int], *, num_replicas: int, rank: int, seed: int = 0, padded: bool = False
-    ) -> None:
-        if not isinstance(sampler, Sized):
-            message = f"`sampler` {type(sampler).__name__} has no `__len__`, so ranks can't share it; {_WAY_OUT}."
-            raise TypeError(message)
-        self.sampler: Final = sampler
-        self.num_replicas: Final = num_replicas
-        self.rank: Final = rank
-        self.seed: Final = seed
-        self.padded: Final = padded
-        self.epoch = 0
-
-    def __iter__(self) -> Iterator[int]:
-        with torch.random.fork_rng(devices=()):
-            # `torch.manual_seed` would seed the devices' generators too, which nobody puts back here.
-            torch.default_generator.manual_seed(self.seed + self.epoch)
-            indices = list(cast(Iterable[int], self.sampler))
-        missing = -len(indices) % self.num_replicas
-        if self.padded and indices:
-            repeats = -(-missing // len(indices))
-            indices += (indices * repeats)[:missing]
-        return iter(indices[self.rank :: self.num_replicas])
-
-    def __len__(self) -> int:
-        extra = self.num_replicas - 1 if self.padded else self.num_replicas - 1 - self.rank
-        return (len(self.sampler) + extra) // self.num_replicas
-
-    def set_epoch(self, epoch: int) -> None:
-        """Sets the epoch that the order depends on, here and on the wrapped sampler if that has an epoch."""
-        self.epoch = epoch
-        _set_epoch(self.sampler, epoch)
 
 
 def with_sampler(loader: DataLoader[Any], sampler: Iterable[int]) -> DataLoader[Any]:
@@ -95,7 +45,7 @@ def with_sampler(loader: DataLoader[Any], sampler: Iterable[int]) -> DataLoader[
     if not hasattr(batch_sampler, "sampler"):
         message = (
             f"`batch_sampler` {type(batch_sampler).__name__} has no attribute `sampler`, so its sampler can't be "
-            f"replaced. Keep the sampler it was made with in `self.sampler`, or {_WAY_OUT}."
+            f"replaced. Keep the sampler it was made with in `self.sampler`, or {WAY_OUT}."
         )
         raise TypeError(message)
     batch_sampler = copy.copy(batch_sampler)
@@ -123,7 +73,14 @@ def with_distributed_sampler(
         return loader
     shuffle = _is_plain_random(sampler)
     if not each_once and (shuffle or type(sampler) is SequentialSampler):
-        shared: Iterable[int] = DistributedSampler(loader.dataset, num_replicas, rank, shuffle=shuffle, seed=seed)
+        shared: Iterable[int] = SharedOrder(
+            loader.dataset,
+            cast(Iterable[int], sampler),
+            num_replicas=num_replicas,
+            rank=rank,
+            shuffle=shuffle,
+            seed=seed,
+        )
         return with_sampler(loader, shared)
     # A generator of the user's may stand elsewhere on each rank; without one the order follows the seed.
     whole = RandomSampler(cast(Sized, loader.dataset)) if shuffle else cast(Iterable[int], sampler)
@@ -132,6 +89,28 @@ def with_distributed_sampler(
         loader = dropping_nothing(loader) if isinstance(whole, FirstIndices) else loader
     shared = ShardedSampler(whole, num_replicas=num_replicas, rank=rank, seed=seed, padded=not each_once)
     return with_sampler(loader, shared)
+
+
+def following(loaders: Sequence[Any], seeds: Sequence[int | None]) -> list[Any]:
+    """Returns training loaders whose samples come in the order of an earlier job: one that ranks share, by its seed.
+
+    In one process, too: a job of several ranks that goes on there keeps its order. A distributed sampler of the user's
+    own has a seed of its own.
+
+    Args:
+        loaders: the job's loaders.
+        seeds: of each loader's order; ``None`` leaves a loader as it is, and so does having fewer seeds than loaders.
+    """
+    return [_following(loader, seed) for loader, seed in zip_longest(loaders, seeds[: len(loaders)])]
+
+
+def _following(loader: Any, seed: int | None) -> Any:
+    if seed is None or not isinstance(loader, DataLoader) or has_iterable_dataset(loader):
+        return loader
+    sampler = item_sampler(loader)
+    if isinstance(sampler, SharedOrder | ShardedSampler):
+        sampler.seed = seed
+    return with_distributed_sampler(loader, num_replicas=1, rank=0, seed=seed)
 
 
 def item_sampler(loader: object) -> object:
@@ -194,7 +173,7 @@ def _is_plain_random(sampler: object) -> bool:
 
 def _require_dataloader(loader: object) -> None:
     if not isinstance(loader, DataLoader):
-        message = f"The sampler of a {type(loader).__name__} can't be replaced, only a DataLoader's; {_WAY_OUT}."
+        message = f"The sampler of a {type(loader).__name__} can't be replaced, only a DataLoader's; {WAY_OUT}."
         raise TypeError(message)
 
 
@@ -202,6 +181,6 @@ def _rebuilt(loader: DataLoader[Any], **replaced: object) -> DataLoader[Any]:
     rebuilt = copy_loader(loader, **replaced)
     for argument, value in replaced.items():
         if getattr(rebuilt, argument) is not value:
-            message = f"`{argument}` of {type(loader).__name__} is a property and can't be replaced; {_WAY_OUT}."
+            message = f"`{argument}` of {type(loader).__name__} is a property and can't be replaced; {WAY_OUT}."
             raise TypeError(message)
     return rebuilt
