@@ -76,6 +76,13 @@ class Fabric:
         self._is_launched = False
         self._modules: WeakSet[nn.Module] = WeakSet()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what belongs to this process: one that's started with Fabric sets up modules of its own."""
+        return {**vars(self), "_modules": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _modules=WeakSet())
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "run" in vars(cls):
@@ -159,7 +166,13 @@ class Fabric:
 
     def _call_in_process(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self._set_up_process()
-        return function(self, *args, **kwargs)
+        try:
+            return function(self, *args, **kwargs)
+        except BaseException as exception:
+            failure = self._strategy.announce_failure(exception)
+            if failure is exception:
+                raise
+            raise failure from None  # what this rank raised only follows from another's failure
 
     def _set_up_process(self) -> None:
         if not self._is_launched:

@@ -1,5 +1,6 @@
 """The processes of a job, as every strategy for several of them sees them: ranks, launcher, group, failures."""
 
+import atexit
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final, Literal
@@ -88,6 +89,7 @@ class JobProcesses:
             self._store, rank=self.ranks.global_rank, world_size=self.ranks.world_size, abort=self._group.abort
         )
         self._watch.start()
+        atexit.register(self._stop_watching)  # a loop of one's own ends no run, and the thread mustn't outlive Python
 
     def announce_failure(self, failure: BaseException, *, step: int | None) -> BaseException:
         """Tell the other ranks of a failure, and return what to raise for it."""
@@ -95,11 +97,15 @@ class JobProcesses:
 
     def leave(self) -> None:
         """End a run: stop looking for failures, and give the device back."""
-        if self._watch is not None:
-            self._watch.stop()
-            self._watch = None
+        self._stop_watching()
         if self._assembly is not None:
             self._assembly.accelerator.teardown()
+
+    def _stop_watching(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.stop()
+            atexit.unregister(self._stop_watching)
 
     def open_flag_exchange(self, every: int | None) -> FlagExchange | None:
         """Return what ranks tell each other of flags with; ``None`` for a job of one process."""

@@ -20,6 +20,7 @@ class Reporter:
     def __init__(self) -> None:
         self._end_children: Callable[[], None] | None = None
         self._own: BaseException | None = None
+        self._announce: Callable[[BaseException], BaseException] | None = None
         self._previous: Callable[..., Any] = sys.excepthook
         self._is_installed = False
 
@@ -34,6 +35,10 @@ class Reporter:
         """Make this process the one that speaks; the function ends the others, so that they print nothing after."""
         self._end_children = end_children
 
+    def during_run(self, announce: Callable[[BaseException], BaseException] | None) -> None:
+        """Let failures that nobody caught be announced while a run is on: a loop of one's own may catch nothing."""
+        self._announce = announce
+
     def own_failure(self, failure: BaseException) -> None:
         """Remember that the job's first failure is this one, of this process."""
         self._own = failure
@@ -47,13 +52,16 @@ class Reporter:
             sys.stderr.write(f"{record.report}\n")
 
     def _on_uncaught(self, kind: type[BaseException], failure: BaseException, trace: TracebackType | None) -> None:
+        if self._announce is not None and failure is not self._own:
+            failure = self._announce(failure)
+            kind, trace = type(failure), failure.__traceback__
         if self._end_children is not None:
             self._end_children()
         elif failure is self._own and _launcher_speaks():
             return
         if not isinstance(failure, PeerFailure):
             self._previous(kind, failure, trace)
-        elif self._end_children is not None:
+        elif self._end_children is not None or failure.record.is_seen_by_all:
             sys.stderr.write(f"{failure.record.report}\n")
 
 

@@ -51,6 +51,7 @@ class FailureWatch:
         """Start watching; on the main thread, that can be interrupted."""
         end_with_parent(self._grace_seconds + 1)
         REPORTER.install()
+        REPORTER.during_run(lambda failure: self.announce(failure, step=None))
         self._interruption.install()
         self._thread.start()
 
@@ -60,6 +61,7 @@ class FailureWatch:
         Where rank 0 holds the store, it waits some seconds for the others to stop as well.
         """
         self._is_over.set()
+        REPORTER.during_run(None)
         self._thread.join(timeout=1)
         self._interruption.uninstall()
         self._board.leave(world_size=self._world_size, patience_seconds=_LEAVERS_SECONDS)
