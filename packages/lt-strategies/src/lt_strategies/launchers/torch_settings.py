@@ -38,8 +38,16 @@ class TorchSettings:
         torch.set_rng_state(self.rng_state)
         torch.set_default_dtype(self.default_dtype)
         torch.set_float32_matmul_precision(self.matmul_precision)
-        torch.use_deterministic_algorithms(self.deterministic, warn_only=self.deterministic_warn_only)
+        if self._is_new_determinism():  # setting it loads torch's compiler, which takes seconds
+            torch.use_deterministic_algorithms(self.deterministic, warn_only=self.deterministic_warn_only)
         benchmark, deterministic, allow_tf32 = self.cudnn_flags
         torch.backends.cudnn.benchmark = benchmark
         torch.backends.cudnn.deterministic = deterministic
         torch.backends.cudnn.allow_tf32 = allow_tf32
+
+    def _is_new_determinism(self) -> bool:
+        wanted = (self.deterministic, self.deterministic_warn_only)
+        return wanted != (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        )
