@@ -8,7 +8,11 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from lt_fabric.assemble import assemble
 from lt_fabric.gathering import gather_objects
+from lt_fabric.hardware import resolve_hardware
+from lt_fabric.runtime import set_up_process
+from lt_fabric.single_device import SingleDeviceStrategy
 
 
 class Gloo:
@@ -28,6 +32,15 @@ class Gloo:
         return torch.stack(parts)
 
 
+class Joining(SingleDeviceStrategy):
+    """Joins the other ranks; each has its own device."""
+
+    world_size = 2
+
+    def setup_environment(self) -> None:
+        self.all_gather = Gloo().all_gather
+
+
 def gather_in_process() -> list[Any]:
     """Gather an object whose size differs by rank, and return what came of all."""
     gloo, whole = Gloo(), torch.arange(100_000)
@@ -35,3 +48,13 @@ def gather_in_process() -> list[Any]:
     gathered = [*gather_objects(gloo, own), gather_objects(gloo, Path(f"/{gloo.global_rank}"))]
     torch.distributed.destroy_process_group()
     return gathered
+
+
+def seed_once_set_up(seeds: list[str | None]) -> str | None:
+    """Return the seed that a rank goes by, once all have set up their processes with seeds of their own."""
+    seed = seeds[int(os.environ["LOCAL_RANK"])]
+    if seed is not None:
+        os.environ["PL_GLOBAL_SEED"] = seed
+    set_up_process(assemble(resolve_hardware(accelerator="cpu", strategy=Joining())))
+    torch.distributed.destroy_process_group()
+    return os.environ.get("PL_GLOBAL_SEED")

@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 from fabric_pretence import ManyStrategy
+from gathering_ranks import seed_once_set_up
 
 from lt_fabric.assemble import assemble
 from lt_fabric.hardware import resolve_hardware
 from lt_fabric.local_checkpoint import LocalCheckpointIO
 from lt_fabric.runtime import Runtime, set_up_process, tear_down_process
+from lt_interfaces.testing.ranks import run_in_processes
 
 
 def runtime(**arguments: Any) -> Runtime:
@@ -52,3 +54,10 @@ def test_what_went_wrong_with_a_pending_save_is_raised_after_the_rest_was_torn_d
     with pytest.raises(OSError, match="disk full"):
         tear_down_process(ready)
     assert ready.environment.main_port != port
+
+
+def test_all_ranks_go_by_the_seed_of_rank_0_and_are_told_where_they_differ(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_in_processes(seed_once_set_up, [None, "5"]) == [None, None]
+    assert run_in_processes(seed_once_set_up, ["7", "5"]) == ["7", "7"]
+    assert "7 on rank 0, 5 on rank 1" in capfd.readouterr().err
+    assert run_in_processes(seed_once_set_up, ["5", "5"]) == ["5", "5"]

@@ -1,13 +1,18 @@
 """What a run stands on, and how its processes begin and end."""
 
 import operator
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 
+from lt_fabric.gathering import gather_objects
 from lt_interfaces import Accelerator, CheckpointIO, ClusterEnvironment, Precision, Strategy
+from lt_interfaces.rank_zero import rank_zero_warn
+
+_SEED: Final = "PL_GLOBAL_SEED"
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,31 @@ class Runtime:
 
 
 def set_up_process(runtime: Runtime) -> None:
-    """Prepare the current process: its device, and its place in the process group. Called first in every process."""
+    """Prepare the current process: its device, its place in the process group, and the seed that all ranks go by.
+
+    Called first in every process.
+    """
     runtime.strategy.setup_environment()
+    if runtime.strategy.world_size > 1:
+        _share_seed(runtime.strategy)
+
+
+def _share_seed(strategy: Strategy) -> None:
+    """Let ``PL_GLOBAL_SEED`` be rank 0's everywhere: the order of samples that ranks share follows it. Collective.
+
+    Random generators stay as they are, so ranks may draw other numbers.
+    """
+    seeds = gather_objects(strategy, os.environ.get(_SEED))
+    if len(set(seeds)) == 1:
+        return
+    other = next(rank for rank, seed in enumerate(seeds) if seed != seeds[0])
+    rank_zero_warn(
+        f"`{_SEED}` differs between ranks: {seeds[0]} on rank 0, {seeds[other]} on rank {other}. Ranks must share one"
+        f" order of samples, so all follow rank 0's. Give `seed_everything` a seed to choose it."
+    )
+    os.environ.pop(_SEED, None)
+    if seeds[0] is not None:
+        os.environ[_SEED] = seeds[0]
 
 
 def tear_down_process(runtime: Runtime) -> None:
