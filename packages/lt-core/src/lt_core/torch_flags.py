@@ -21,7 +21,7 @@ def torch_flags(spec: OptimizationSpec) -> Iterator[None]:
         _apply(spec)
         yield
     finally:
-        torch.use_deterministic_algorithms(was_deterministic, warn_only=warned_only)
+        _switch_determinism(was_deterministic, warn_only=warned_only)
         torch.backends.cudnn.benchmark = benchmark
         if workspace is None:
             os.environ.pop(_CUBLAS, None)
@@ -29,9 +29,16 @@ def torch_flags(spec: OptimizationSpec) -> Iterator[None]:
             os.environ[_CUBLAS] = workspace
 
 
+def _switch_determinism(deterministic: bool, *, warn_only: bool) -> None:
+    """Set torch's switch, unless it stands so already: touching it loads torch's compiler, which takes seconds."""
+    stands = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled())
+    if stands != (deterministic, warn_only):
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+
+
 def _apply(spec: OptimizationSpec) -> None:
     if spec.deterministic is not None:
-        torch.use_deterministic_algorithms(bool(spec.deterministic), warn_only=spec.deterministic == "warn")
+        _switch_determinism(bool(spec.deterministic), warn_only=spec.deterministic == "warn")
     if spec.deterministic:
         # cuBLAS is deterministic only with a workspace of fixed size; it reads this when it's first used.
         os.environ.setdefault(_CUBLAS, ":4096:8")
