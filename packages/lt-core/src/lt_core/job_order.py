@@ -136,5 +136,19 @@ def require_loaders(source: LoaderSource, fn: str) -> None:
         raise MisconfigurationException(message)
 
 
+def wants_predictions(return_predictions: bool | None, *, gather: bool) -> bool:
+    """Return whether `Trainer.predict` keeps what it predicts.
+
+    Raises:
+        MisconfigurationException: when it shall gather what it doesn't keep.
+    """
+    if return_predictions is False and gather:
+        message = (
+            "`return_predictions=False` keeps no predictions, so `gather=True` has none to gather: pass one of both."
+        )
+        raise MisconfigurationException(message)
+    return return_predictions is not False
+
+
 def _is_datamodule(value: Any) -> bool:
     return all(callable(getattr(value, name, None)) for name in ("prepare_data", "setup", "train_dataloader"))

@@ -27,7 +27,7 @@ from lt_core.entry import entrance
 from lt_core.estimation import estimated_stepping_batches
 from lt_core.fit_loop import FitLoop, changed_limits, with_accumulation
 from lt_core.hook_plan import HookPlan
-from lt_core.job_order import LOADER_STAGE, Order, check_model, require_loaders, run_limits
+from lt_core.job_order import LOADER_STAGE, Order, check_model, require_loaders, run_limits, wants_predictions
 from lt_core.logging.publication import MetricBoard, reduced, send
 from lt_core.logging.recorder import Recorder
 from lt_core.loops.stepping import differentiate
@@ -258,6 +258,7 @@ class Trainer:
         return_predictions: bool | None = None,
         ckpt_path: AnyPath | None = None,
         weights_only: bool | None = None,
+        gather: bool = False,
     ) -> list[Any] | None:
         """Predict, and return the outputs of all batches: a list, or a list per loader if there are several.
 
@@ -268,10 +269,15 @@ class Trainer:
             return_predictions: ``False`` keeps nothing, for callbacks that write predictions elsewhere.
             ckpt_path: as in `validate`.
             weights_only: as in `fit`.
+            gather: return the outputs of all ranks on every rank, in the order of samples, as one process would;
+                each output must have an entry per sample. Else a rank returns those of its own share.
+
+        Raises:
+            MisconfigurationException: for outputs or loaders that can't be gathered, or with nothing to gather.
         """
+        keep = wants_predictions(return_predictions, gather=gather)
         run = self._new_evaluation(TrainerFn.PREDICTING, Order(model, dataloaders, datamodule, ckpt_path, weights_only))
-        keep, epoch = return_predictions is not False, self.current_epoch
-        outputs = entrance(run.job)(predict_in_process, run, epoch=epoch, keep=keep)
+        outputs = entrance(run.job)(predict_in_process, run, epoch=self.current_epoch, keep=keep, gather=gather)
         return (outputs[0] if len(outputs) == 1 else outputs) if keep else None
 
     def save_checkpoint(

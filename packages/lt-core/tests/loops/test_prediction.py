@@ -143,3 +143,17 @@ def test_logging_is_refused_while_predicting(tmp_path: Path) -> None:
 
     with pytest.raises(MisconfigurationException, match="predict_step"):
         trainer_with(tmp_path).predict(Logs(), rows(1))
+
+
+def test_gathering_changes_nothing_in_one_process(tmp_path: Path) -> None:
+    class Scalar(Net):
+        def predict_step(self, batch: Tensor, batch_idx: int) -> Any:
+            return float(batch.sum())  # several ranks couldn't be brought together
+
+    trainer = trainer_with(tmp_path)
+    assert trainer.predict(Scalar(), rows(), gather=True) == trainer.predict(Scalar(), rows())
+
+
+def test_what_is_not_kept_cannot_be_gathered(tmp_path: Path) -> None:
+    with pytest.raises(MisconfigurationException, match=r"`return_predictions=False`.*`gather=True`"):
+        trainer_with(tmp_path).predict(Net(), rows(), return_predictions=False, gather=True)

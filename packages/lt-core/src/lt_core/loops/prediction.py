@@ -7,6 +7,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from lt_core.loops.evaluation import bound_step, entered_stage, evaluation_mode, must_end_here
+from lt_core.loops.gathering import PredictionGathering
 from lt_core.loops.transfer import transfer_function
 from lt_core.run.fit_run import EvaluationRun
 from lt_interfaces.errors import SIGTERMException
@@ -14,24 +15,26 @@ from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.states import RunningStage
 
 
-def predict(run: EvaluationRun, *, keep: bool) -> list[list[Any]]:
+def predict(run: EvaluationRun, *, keep: bool, gather: bool = False) -> list[list[Any]]:
     """Predict on all loaders; returns the outputs of each loader's batches, on the CPU.
 
     Args:
         run: the stage's loaders.
         keep: whether to collect the outputs; if not, callbacks still get them and the lists stay empty.
+        gather: whether to return those of all ranks, in the order of samples, as one process would.
     """
-    job = run.job
+    job, strategy = run.job, run.job.runtime.strategy
+    gathering = PredictionGathering(run.loaders) if gather and strategy.world_size > 1 else None
     with entered_stage(job, RunningStage.PREDICTING, None), evaluation_mode(job, "predict"):
         job.hooks.notify("on_predict_start")
         job.hooks.notify("on_predict_epoch_start")
-        outputs = _predict_batches(run, keep)
+        outputs = _predict_batches(run, keep, gathering)
         job.hooks.notify("on_predict_epoch_end")
         job.hooks.notify("on_predict_end")
-    return outputs
+    return outputs if gathering is None else gathering.gathered(outputs, strategy)
 
 
-def _predict_batches(run: EvaluationRun, keep: bool) -> list[list[Any]]:
+def _predict_batches(run: EvaluationRun, keep: bool, gathering: PredictionGathering | None) -> list[list[Any]]:
     job, num_loaders = run.job, len(run.loaders.counts)
     transfer, step = (
         transfer_function(job, hands_over=run.loaders.rules.hands_over),
@@ -41,6 +44,8 @@ def _predict_batches(run: EvaluationRun, keep: bool) -> list[list[Any]]:
     run.progress.start_run()
     for batch, batch_idx, loader_idx, is_last in run.loaders.steps():
         run.progress.is_last_batch = is_last
+        if gathering is not None:
+            gathering.note(batch, batch_idx, loader_idx)
         batch = transfer(batch, loader_idx)
         args = (batch, batch_idx, loader_idx) if num_loaders > 1 else (batch, batch_idx)
         job.hooks.notify("on_predict_batch_start", *args)

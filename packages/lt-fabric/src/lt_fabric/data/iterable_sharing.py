@@ -154,6 +154,11 @@ def with_shared_iterable(
     return dropping_nothing(shared) if whole_batches else shared
 
 
+def keeps_order(dataset: object) -> bool:
+    """Tells whether a loader over `dataset` gives every `num_replicas`-th sample of one stream, in its order."""
+    return isinstance(dataset, _Shared) and not dataset._share.splits_itself
+
+
 def _read_block(stream: Iterator[Any], size: int, given: range) -> tuple[int, list[Any]]:
     """Reads a block; returns how many samples it had, and those of them that are given."""
     own, num_read = [], 0
