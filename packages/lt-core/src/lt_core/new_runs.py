@@ -31,7 +31,7 @@ def new_fit_run(job: Job, *, train: LoaderSource, val: LoaderSource, progress: F
     return FitRun(
         job=job,
         progress=progress,
-        data=TrainData(StageLoaders(train, rules)),
+        data=TrainData(StageLoaders(train, rules), job.specs.optimization.uneven_data),
         validation=FitValidation(validation, never, wanted),
         optimization=Optimization(job.runtime.strategy, accumulation=accumulation),
         results=Results(is_evaluation=False),
@@ -77,7 +77,6 @@ def _rules(job: Job, source: LoaderSource, limit: int | float) -> LoaderRules:
         reload_every_n_epochs=limits.reload_dataloaders_every_n_epochs if stage in ("train", "val") else 0,
         hands_over=takes_iterator(step),
         seed_items=_seed_items(job, source),
-        uneven_data=job.specs.optimization.uneven_data,
     )
 
 

@@ -22,7 +22,7 @@ STRATEGY = SingleDeviceStrategy("cpu")
 def rules_of(stage: str, mode: str, **rules: Any) -> LoaderRules:
     free = {"limit": 1.0, "overfit": False, "use_distributed_sampler": True, "reload_every_n_epochs": 0}
     return LoaderRules(
-        stage=stage, mode=mode, **{**free, "seed_items": False, "hands_over": False, "uneven_data": "stop", **rules}
+        stage=stage, mode=mode, **{**free, "seed_items": False, "hands_over": False, **rules}
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any
 
-from lt_core.checkpointing.preemption import HPC, PREEMPTED
+from lt_core.run.preemption import HPC, PREEMPTED
 from lt_interfaces.checkpoint_io import CheckpointIO
 from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.roles import Role

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import torch
 
-from lt_core.checkpointing.preemption import save_preempted
 from lt_core.run.fit_run import FitRun
+from lt_core.run.preemption import save_preempted
 from lt_core.run.requests import SaveRequest
 from lt_fabric.gathering import gather_objects
 from lt_interfaces.errors import SIGTERMException
@@ -21,7 +21,8 @@ _END, _REQUEUE, _STOP, _SAVE = range(4)
 
 def agree_at_boundary(run: FitRun) -> None:
     """Tell the other ranks what was asked for here, and take over what they agreed on. Collective, without waiting."""
-    exchange = run.requests.exchange
+    agreement = run.requests.agreement
+    exchange = None if agreement is None else agreement.exchange
     if exchange is None or run.optimization.window is not None:
         return
     flags = _flags(run)
@@ -37,7 +38,7 @@ def agree_at_boundary(run: FitRun) -> None:
 
 def agree_now(run: FitRun) -> None:
     """The same where ranks wait for each other anyway: at the end of an epoch or a validation. Collective."""
-    if not run.requests.is_shared:
+    if run.requests.agreement is None:
         return
     strategy = run.job.runtime.strategy
     flags = torch.tensor(_flags(run), dtype=torch.float32, device=strategy.root_device)
@@ -55,10 +56,11 @@ def honour(run: FitRun) -> bool:
     """
     run.job.runtime.checkpoint_io.poll()
     within_window = run.optimization.window is not None
-    if run.may_save and not (run.requests.is_shared and within_window):
+    is_shared = run.requests.agreement is not None
+    if run.may_save and not (is_shared and within_window):
         write_requested(run)
     signals = run.job.signals
-    if (signals.is_agreed if run.requests.is_shared else signals.is_told_to_end) and not within_window:
+    if (signals.is_agreed if is_shared else signals.is_told_to_end) and not within_window:
         _end(run)
     return run.requests.stop and not within_window and may_stop(run)
 
@@ -102,20 +104,22 @@ def _take_over(run: FitRun, counts: Sequence[int | float]) -> None:
         signals.received_sigterm = signals.received_sigterm or bool(counts[_END])
         signals.received_requeue = signals.received_requeue or bool(counts[_REQUEUE])
     requests.stop = requests.stop or bool(counts[_STOP])
-    requests.is_save_agreed = bool(counts[_SAVE])
+    if requests.agreement is not None:
+        requests.agreement.covers_saves = bool(counts[_SAVE])
 
 
 def _wanted_saves(run: FitRun) -> list[SaveRequest]:
     requests, own = run.requests, []
-    if requests.is_shared and not requests.is_save_agreed:
+    agreement = requests.agreement
+    if agreement is not None and not agreement.covers_saves:
         return []  # other ranks don't know of them yet
-    requests.is_save_agreed = False
     wanted = requests.take_save()
     while wanted is not None:
         own.append(wanted)
         wanted = requests.take_save()
-    if not requests.is_shared:
+    if agreement is None:
         return own
+    agreement.covers_saves = False
     named = [(str(one.path), one.weights_only) for one in own]
     everybody = [tuple(one) for rank in gather_objects(run.job.runtime.strategy, named) for one in rank]
     options = {str(one.path): one.storage_options for one in own}

@@ -24,7 +24,8 @@ def fit(run: FitRun) -> None:
     run.job.recorder.results = run.results
     run.validation.ended_at = monotonic()
     transfer = transfer_function(run.job, hands_over=run.data.loaders.rules.hands_over)
-    run.requests.exchange = run.job.runtime.strategy.open_flag_exchange()
+    if run.requests.agreement is not None:
+        run.requests.agreement.exchange = run.job.runtime.strategy.open_flag_exchange()
     hooks.notify("on_train_start")
     agree_now(run)
     if run.progress.epochs_processed > run.progress.epochs_completed:
@@ -33,8 +34,8 @@ def fit(run: FitRun) -> None:
         _close_epoch(run)  # resumed from a checkpoint that was saved while an epoch ended
     while not is_done(run):
         train_epoch(run, transfer)
-    if run.requests.exchange is not None:
-        run.requests.exchange.settle()  # nothing may be under way when the group is left
+    if run.requests.agreement is not None and run.requests.agreement.exchange is not None:
+        run.requests.agreement.exchange.settle()  # nothing may be under way when the group is left
     hooks.notify("on_train_end")
 
 
@@ -50,7 +51,7 @@ def train_epoch(run: FitRun, transfer: Transfer) -> None:
         progress.is_last_batch, progress.is_in_batch = is_last, True
         if train_batch(run, batch, batch_idx=batch_idx, transfer=transfer) == SKIP_EPOCH:
             break
-        if requests.is_shared:
+        if requests.agreement is not None:
             agree_at_boundary(run)
         finish_batch(run, batch_idx)
         if requests.is_pending and honour(run):
@@ -102,7 +103,7 @@ def _skip_missing_batch(run: FitRun, batch_idx: int) -> None:
     Raises:
         RuntimeError: with several ranks, which would wait for this one's gradients.
     """
-    if run.requests.is_shared:
+    if run.requests.agreement is not None:
         message = (
             f"The training loader gave None as batch {batch_idx}, but the other ranks wait for the gradients of one."
             " Give every rank a batch."

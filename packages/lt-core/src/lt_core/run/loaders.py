@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader
 
 from lt_core.hook_plan import overrides
 from lt_core.run.handing_over import handed_over
-from lt_core.run.uneven_data import UnevenData
 from lt_fabric.data import (
     CombinedLoader,
     batches,
@@ -78,8 +77,6 @@ class LoaderRules:
     reload_every_n_epochs: int
     seed_items: bool | int
     """Whether each item's randomness is its own, or the seed for that."""
-    uneven_data: UnevenData
-    """What happens when some ranks have more training batches than others."""
     hands_over: bool
     """Whether the step takes batches itself: it gets the iterator in a batch's place."""
 

@@ -17,6 +17,16 @@ class SaveRequest:
     storage_options: Any = None
 
 
+@dataclass
+class Agreement:
+    """How ranks come to know, while they train, what some of them were asked for."""
+
+    exchange: FlagExchange | None = None
+    """Made when training starts."""
+    covers_saves: bool = False
+    """Whether all ranks know that one of them was asked for a checkpoint."""
+
+
 class Requests:
     """What was asked of the run since it started; the loop honours it at the next step boundary.
 
@@ -28,7 +38,6 @@ class Requests:
     """
 
     def __init__(self, *, is_shared: bool = False) -> None:
-        self.is_shared = is_shared
         self.is_pending = False
         """Whether anything was asked; the only thing that a step looks at."""
         self.is_stop_wanted = False
@@ -38,10 +47,8 @@ class Requests:
         self.stop_reason = ""
         self.told_of_minimum = False
         """Whether the user was told that a stop waits for ``min_epochs`` or ``min_steps``."""
-        self.exchange: FlagExchange | None = None
-        """How ranks tell each other while they train; ``None`` in one process."""
-        self.is_save_agreed = False
-        """Whether all ranks know that one of them asked for a checkpoint."""
+        self.agreement = Agreement() if is_shared else None
+        """With several ranks, how they agree; ``None`` in one process."""
         self._saves: deque[SaveRequest] = deque()
 
     def wake(self, *_: Any) -> None:
@@ -52,7 +59,7 @@ class Requests:
         """Ask to stop."""
         self.stop_reason = reason
         self.is_stop_wanted = True
-        self.stop = self.stop or not self.is_shared
+        self.stop = self.stop or self.agreement is None
         self.is_pending = True
 
     def withdraw_stop(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lt_core.run.loaders import StageLoaders
 from lt_core.run.rescaling import rescale
-from lt_core.run.uneven_data import EqualSteps
+from lt_core.run.uneven_data import EqualSteps, UnevenData
 from lt_fabric.data import DataPosition, batches, following, order_seed
 from lt_fabric.data.fetching import MarkedStep
 from lt_interfaces.progress import FitProgress
@@ -18,7 +18,8 @@ from lt_interfaces.strategy import Strategy
 class TrainData:
     """The training loaders and how far they have been read."""
 
-    def __init__(self, loaders: StageLoaders) -> None:
+    def __init__(self, loaders: StageLoaders, uneven_data: UnevenData = "stop") -> None:
+        self._uneven_data: UnevenData = uneven_data
         self.loaders = loaders
         self._position: DataPosition | None = None
         self._steps: Iterator[MarkedStep] | None = None
@@ -41,7 +42,7 @@ class TrainData:
         self.loaders.load(strategy, epoch)
         self._position = None
         if self.equal is None:
-            self.equal = EqualSteps(strategy, self.loaders.rules.uneven_data)
+            self.equal = EqualSteps(strategy, self._uneven_data)
         self.loaders.counts = [self.equal.settle(self.loaders.total, is_sized=self.loaders.is_sized)]
         if self.loaders.total == 0 and self.equal.pads:
             message = f"{self.loaders.source.label} gave a rank no batch, so it has nothing to pad with."

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,17 @@ import torch
 from torch.multiprocessing.spawn import start_processes
 
 _PRELOADED = ["torch", "torch.distributed", "torch.nn.parallel", "torch.utils.data"]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every rank is told."""
+
+    folder: str
+    port: int
+    world_size: int
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
 
 
 def run_in_processes(
@@ -37,8 +49,8 @@ def run_in_processes(
     """
     multiprocessing.set_forkserver_preload([*_PRELOADED, function.__module__])
     with tempfile.TemporaryDirectory() as folder, _reserved_port() as port:
-        job = (folder, port, world_size, function, args)
-        context: Any = start_processes(_run_rank, job, nprocs=world_size, join=False, start_method="forkserver")  # type: ignore[no-untyped-call]
+        job = _Job(folder, port, world_size, function, args)
+        context: Any = start_processes(_run_rank, (job,), nprocs=world_size, join=False, start_method="forkserver")  # type: ignore[no-untyped-call]
         _wait(context, timeout_seconds)
         return [pickle.loads(Path(folder, str(rank)).read_bytes()) for rank in range(world_size)]
 
@@ -58,15 +70,15 @@ def _wait(context: Any, timeout_seconds: float) -> None:
                 process.join()
 
 
-def _run_rank(rank: int, folder: str, port: int, world_size: int, function: Callable[..., Any], args: Any) -> None:
+def _run_rank(rank: int, job: _Job) -> None:
     torch.set_num_threads(1)
     os.environ |= {
         "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(world_size),
+        "WORLD_SIZE": str(job.world_size),
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(job.port),
     }
-    Path(folder, str(rank)).write_bytes(pickle.dumps(function(*args)))
+    Path(job.folder, str(rank)).write_bytes(pickle.dumps(job.function(*job.args)))
 
 
 @contextmanager
