@@ -1,7 +1,6 @@
 """The store of a job: where its processes meet, and where its first failure is written down."""
 
 import os
-import socket
 from datetime import timedelta
 from typing import Final, Literal
 
@@ -56,7 +55,11 @@ class JobStore:
         if known is None:
             holder = _holder()
             hosts = holder == "rank 0" and rank == 0
-            store = _listen(address, port, timeout) if hosts else _connect(address, port, timeout, whose=f"rank {rank}")
+            store = (
+                _listen(address, port, timeout)
+                if hosts
+                else _connect(address, port, timeout=timeout, whose=f"rank {rank}")
+            )
             known = cls(store, address=address, holder=holder, is_held_here=hosts, timeout=timeout)
             _OPEN[os.getpid(), address, port] = known
         return known
@@ -106,13 +109,7 @@ class JobStore:
 
     def new_client(self) -> TCPStore:
         """Open a connection of one's own: a connection is locked while anybody waits for a key through it."""
-        return _connect(self.address, self.port, self._timeout, whose="a thread")
-
-    def new_lifeline(self) -> socket.socket:
-        """Open a connection on which nothing is ever said: it ends when the holder of the store does."""
-        lifeline = socket.create_connection((self.address, self.port), timeout=_MOMENT.total_seconds())
-        lifeline.setblocking(False)
-        return lifeline
+        return _connect(self.address, self.port, timeout=self._timeout, whose="a thread")
 
 
 def _holder() -> Holder:
@@ -138,7 +135,7 @@ def _listen(address: str, port: int, timeout: timedelta) -> TCPStore:
         raise RuntimeError(message) from error
 
 
-def _connect(address: str, port: int, timeout: timedelta, *, whose: str) -> TCPStore:
+def _connect(address: str, port: int, *, timeout: timedelta, whose: str) -> TCPStore:
     # A store that was there before this process needn't be waited for.
     patience = timeout if _holder() == "rank 0" else min(timeout, _MOMENT)
     try:

@@ -1,12 +1,12 @@
 """The place in a job's store where failures are written down."""
 
 import contextlib
-import socket
 import time
 from typing import Final
 
 from torch._C._distributed_c10d import PrefixStore, Store
 
+from lt_strategies.failure.lifeline import Lifeline
 from lt_strategies.failure.parentage import parent_is_gone
 from lt_strategies.failure.record import FailureRecord
 from lt_strategies.job_store import JobStore
@@ -24,21 +24,23 @@ class FailureBoard:
     Args:
         job_store: the job's store.
         run: number of the run, the same on every rank; ``None``: only the ends of processes.
+        world_size: number of ranks.
     """
 
-    def __init__(self, job_store: JobStore, *, run: int | None) -> None:
+    def __init__(self, job_store: JobStore, *, run: int | None, world_size: int = 1) -> None:
         self._store: Final[Store] = PrefixStore(job_store.prefix("failures"), job_store.new_client())
-        self._lifeline: Final = job_store.new_lifeline()
+        self._lifeline: Final = Lifeline(job_store.address, job_store.port)
         self._holder: Final = job_store.holder
         self._is_held_here: Final = job_store.is_held_here
         self._run: Final = run
+        self._world_size: Final = world_size
         self._holder_may_leave = False
 
     def first(self) -> FailureRecord | None:
         """Return the first failure known so far; the end of the store itself is one."""
         if parent_is_gone():
-            return FailureRecord.of_end("the launcher's process has ended")
-        if _has_ended(self._lifeline):
+            return FailureRecord.of_store_end("the launcher's process")
+        if self._lifeline.has_ended():
             return self._end_of_holder()
         try:
             return self._read()
@@ -55,8 +57,7 @@ class FailureBoard:
     def _end_of_holder(self) -> FailureRecord | None:
         if self._holder_may_leave:
             return None
-        rank = 0 if self._holder == "rank 0" else None
-        return FailureRecord.of_end(f"{self._holder}, which holds the job's store, has ended", rank=rank)
+        return FailureRecord.of_store_end(self._holder)
 
     def wait_for_first(self, seconds: float) -> FailureRecord | None:
         """Return the first failure once there's one; ``None`` when there's none after that time."""
@@ -86,30 +87,28 @@ class FailureBoard:
 
     def _post(self, key: str, record: FailureRecord) -> FailureRecord:
         try:
+            self._require_holder()
             return FailureRecord.from_text(self._store.compare_set(key, "", record.to_text()).decode())
-        except RuntimeError:
+        except (RuntimeError, ConnectionError):
             return self._end_of_holder() or record
 
-    def leave(self, *, world_size: int, patience_seconds: float) -> None:
+    def _require_holder(self) -> None:
+        if self._lifeline.has_ended():
+            message = "The job's store has ended."
+            raise ConnectionError(message)
+
+    def leave(self, *, patience_seconds: float) -> None:
         """Say that this process looks no more; where rank 0 holds the store, it waits for the others to say so."""
         waits = self._is_held_here and self._holder == "rank 0"
-        with contextlib.suppress(RuntimeError):  # there's nobody to tell any more
+        with contextlib.suppress(RuntimeError, ConnectionError):  # there's nobody to tell any more
+            self._require_holder()
             self._store.add(f"left {self._run}", 1)
             if waits:
                 self._store.set(f"holder left {self._run}", "")
-                self._wait_for_leavers(world_size, patience_seconds)
+                self._wait_for_leavers(patience_seconds)
         self._lifeline.close()
 
-    def _wait_for_leavers(self, world_size: int, patience_seconds: float) -> None:
+    def _wait_for_leavers(self, patience_seconds: float) -> None:
         deadline = time.monotonic() + patience_seconds
-        while self._store.add(f"left {self._run}", 0) < world_size and time.monotonic() < deadline:
+        while self._store.add(f"left {self._run}", 0) < self._world_size and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
-
-
-def _has_ended(lifeline: socket.socket) -> bool:
-    try:
-        return lifeline.recv(1, socket.MSG_PEEK) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True

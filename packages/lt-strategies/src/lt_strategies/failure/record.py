@@ -17,6 +17,8 @@ class FailureRecord:
     seconds: float = 0.0
     """When it was seen: seconds since the epoch, by the clock of who saw it."""
     traceback: str = ""
+    is_seen_by_all: bool = False
+    """Whether nobody could write it down for the others, so that each process speaks for itself."""
 
     @classmethod
     def of_exception(
@@ -35,6 +37,12 @@ class FailureRecord:
     def of_end(cls, headline: str, *, rank: int | None = None) -> "FailureRecord":
         """Describe a process that can't tell anything any more."""
         return cls(headline, rank=rank, seconds=time.time())
+
+    @classmethod
+    def of_store_end(cls, holder: str) -> "FailureRecord":
+        """Describe the end of the process that held the job's store, which each process sees for itself."""
+        headline = f"{holder}, which held the job's store, has ended"
+        return cls(headline, rank=0 if holder == "rank 0" else None, seconds=time.time(), is_seen_by_all=True)
 
     @classmethod
     def from_text(cls, text: str) -> "FailureRecord":

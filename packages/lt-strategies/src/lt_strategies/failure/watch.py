@@ -38,10 +38,9 @@ class FailureWatch:
         self, store: JobStore, *, rank: int, world_size: int, abort: Callable[[], None], grace_seconds: float = 2.0
     ) -> None:
         self._rank: Final = rank
-        self._world_size: Final = world_size
         self._abort: Final = abort
         self._grace_seconds: Final = grace_seconds
-        self._board: Final = FailureBoard(store, run=store.next_run())
+        self._board: Final = FailureBoard(store, run=store.next_run(), world_size=world_size)
         self._thread: Final = threading.Thread(target=self._watch, name="lt-failure-watch", daemon=True)
         self._is_over: Final = threading.Event()
         self._is_handled: Final = threading.Event()
@@ -64,7 +63,7 @@ class FailureWatch:
         REPORTER.during_run(None)
         self._thread.join(timeout=1)
         self._interruption.uninstall()
-        self._board.leave(world_size=self._world_size, patience_seconds=_LEAVERS_SECONDS)
+        self._board.leave(patience_seconds=_LEAVERS_SECONDS)
 
     def announce(self, failure: BaseException, *, step: int | None) -> BaseException:
         """Tell the other ranks of a failure, and return what to raise for it here: see `Strategy.announce_failure`."""
@@ -115,7 +114,7 @@ class FailureWatch:
             how = f"was ended {self._grace_seconds:g} s after the first failure: its hooks weren't done"
         sys.stderr.write(f"rank {self._rank} {how}.\n")
         REPORTER.at_forced_end(first)
-        self._board.leave(world_size=self._world_size, patience_seconds=_LEAVERS_SECONDS)
+        self._board.leave(patience_seconds=_LEAVERS_SECONDS)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)

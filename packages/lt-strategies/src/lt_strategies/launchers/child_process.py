@@ -18,6 +18,9 @@ from lt_strategies.launchers.torch_settings import TorchSettings
 MAILBOX: Final = "LT_LAUNCH_FOLDER"
 """Names the folder for outcomes while processes are started."""
 
+PROCESS_NAME: Final = "rank "
+"""What processes are called, with their rank after it."""
+
 _PARENT_GRACE_SECONDS: Final = 3.0
 
 
@@ -54,8 +57,9 @@ def refuse_while_importing_main() -> None:
 
     multiprocessing imports the script in each new process; without a guard that comes to the launcher again.
     """
+    process = multiprocessing.current_process()
     # multiprocessing's own mark; it would refuse as well, with a text about frozen executables.
-    if not getattr(multiprocessing.current_process(), "_inheriting", False):
+    if not getattr(process, "_inheriting", False):
         return
     message = (
         "The script starts processes while a new process imports it, so they'd start processes for ever. Put the part "
@@ -66,5 +70,5 @@ def refuse_while_importing_main() -> None:
     if folder is None or not os.path.isdir(folder):
         raise failure
     # The parent raises it; here it would be printed once by each process.
-    Mailbox(Path(folder)).leave_failure(Failure.of(failure, 0))
+    Mailbox(Path(folder)).leave_failure(Failure.of(failure, int(process.name.removeprefix(PROCESS_NAME))))
     os._exit(1)

@@ -20,7 +20,7 @@ from lt_interfaces import ClusterEnvironment, Launcher, MisconfigurationExceptio
 from lt_strategies.failure.board import FailureBoard
 from lt_strategies.failure.record import FailureRecord, ProcessEndedError
 from lt_strategies.job_store import JobStore
-from lt_strategies.launchers.child_process import MAILBOX, Order, refuse_while_importing_main, run_child
+from lt_strategies.launchers.child_process import MAILBOX, PROCESS_NAME, Order, refuse_while_importing_main, run_child
 from lt_strategies.launchers.children import PATIENCE_SECONDS, Child, end_children, wait_for_end
 from lt_strategies.launchers.hosting import address_variables, host_store, rank_variables, variables
 from lt_strategies.launchers.outcome import Failure, Mailbox, RankTraceback
@@ -84,7 +84,7 @@ class ProcessLauncher(Launcher):
         processes: list[BaseProcess] = []
         try:
             for rank in range(self._num_processes):
-                processes.append(self._start(rank, call, store, mailbox))
+                processes.append(self._start(rank, call, store=store, mailbox=mailbox))
                 self._children = [_child(rank, process) for rank, process in enumerate(processes)]
             first = _wait(processes, self._children, board)
         except KeyboardInterrupt:
@@ -99,7 +99,7 @@ class ProcessLauncher(Launcher):
         result: Result = mailbox.result()
         return result
 
-    def _start(self, rank: int, call: Callable[[], Any], store: JobStore, mailbox: Mailbox) -> BaseProcess:
+    def _start(self, rank: int, call: Callable[[], Any], *, store: JobStore, mailbox: Mailbox) -> BaseProcess:
         own = rank_variables(local_rank=rank, node_rank=0, world_size=self._num_processes)
         order = Order(
             rank=rank,
@@ -111,7 +111,7 @@ class ProcessLauncher(Launcher):
         )
         context = multiprocessing.get_context(self._start_method)
         process = context.Process(  # type: ignore[attr-defined]
-            target=run_child, args=(order, call), name=f"rank {rank}"
+            target=run_child, args=(order, call), name=f"{PROCESS_NAME}{rank}"
         )
         with variables({MAILBOX: str(mailbox.folder)}):
             _start_clearly(process)
