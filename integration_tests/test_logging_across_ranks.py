@@ -1,0 +1,78 @@
+"""What several real ranks log comes to the same on all of them, and nobody waits for somebody who doesn't come."""
+
+from functools import cache
+from typing import Any
+
+import pytest
+from logging_ranks import everything, log_other_names
+
+from lt_interfaces.testing.ranks import run_in_processes
+
+
+@cache
+def on_ranks(world: int) -> list[dict[str, Any]]:
+    """Do everything in one job, as starting its processes is what takes time; returns what each rank got."""
+    return run_in_processes(everything, world_size=world, timeout_seconds=100)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_ranks_without_samples_see_the_same_results(world: int) -> None:
+    for of_rank in on_ranks(world):
+        for size, (outputs, shown, _, decided) in zip((1, 2, 1, 7), of_rank["few"], strict=True):
+            mean = pytest.approx(sum(range(size)) / size)
+            assert shown == {"mean": mean, "plain": mean, "table": 2 * sum(range(size))}
+            assert outputs == [shown]
+            assert decided == {"mean": mean, "plain": mean}
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_one_rank_may_read_metrics_before_the_flush(world: int) -> None:
+    for size, (_, _, early, _) in zip((1, 2, 1, 7), on_ranks(world)[0]["few"], strict=True):
+        assert "plain" in early, size
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_a_metric_object_synchronises_once_per_epoch(world: int) -> None:
+    for of_rank in on_ranks(world):
+        with_metric, without = of_rank["gatherings in validation"]
+        assert with_metric - without == 2 + 1  # the metric's two states, and what came out
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_validations_within_training_come_to_the_same_on_ranks_without_samples(world: int) -> None:
+    for of_rank in on_ranks(world):
+        assert of_rank["fit"] == [0.0] * 6  # one sample, the number 0; a sanity check and two epochs, read in two ways
+
+
+def test_values_are_gathered_when_they_are_flushed_and_never_else() -> None:
+    for of_rank in on_ranks(2):
+        each_batch, each_fourth, never = of_rank["gatherings in fit"]
+        assert (each_batch - never, each_fourth - never) == (8, 2)
+
+
+def test_means_over_ranks_are_weighted_by_batch_size() -> None:
+    for of_rank in on_ranks(2):
+        assert of_rank["unequal"] == {"mean": 0.75, "mean_step": 0.75, "mean_epoch": 0.75}
+
+
+def test_step_values_of_an_evaluation_are_sent_for_batches_that_all_ranks_have() -> None:
+    assert on_ranks(2)[0]["sized steps"] == [
+        (0, {"x": 0.5, "own": 0.0}),
+        (1, {"x": 2.5, "own": 1.0}),
+        (2, {"own": 2.0}),
+    ]
+
+
+def test_step_values_of_a_stream_are_those_of_rank_zero() -> None:
+    assert on_ranks(2)[0]["unsized steps"] == [
+        (0, {"x": 0.0, "own": 0.0}),
+        (1, {"x": 2.0, "own": 1.0}),
+        (2, {"x": 4.0, "own": 2.0}),
+    ]
+
+
+@pytest.mark.parametrize(("stage", "steps"), [("fit", 2), ("validate", 0)])
+def test_names_that_differ_raise_at_the_flush_naming_them_and_the_ranks(stage: str, steps: int) -> None:
+    for said in run_in_processes(log_other_names, stage):
+        assert said.startswith(f"after {steps} steps: ")
+        assert "Ranks logged different names: `mine` only on ranks [1]." in said
