@@ -52,7 +52,8 @@ def test_defaults_are_those_of_the_specs() -> None:
         ("test", "model=None, dataloaders=None, ckpt_path=None, verbose=True, datamodule=None, weights_only=None"),
         (
             "predict",
-            "model=None, dataloaders=None, datamodule=None, return_predictions=None, ckpt_path=None, weights_only=None",
+            "model=None, dataloaders=None, datamodule=None, return_predictions=None, ckpt_path=None, weights_only=None,"
+            " gather=False",
         ),
         ("save_checkpoint", "filepath, weights_only=None, storage_options=None"),
     ],

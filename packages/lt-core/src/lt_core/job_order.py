@@ -9,7 +9,7 @@ from lt_core.module import LightningModule
 from lt_core.run.job import Resume, RunLimits
 from lt_core.run.loaders import LoaderSource
 from lt_core.specs import LimitsSpec, TrainerSpecs, resolve_epochs
-from lt_interfaces.checkpoint_io import CheckpointIO
+from lt_fabric.runtime import Runtime
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.states import TrainerFn
@@ -91,9 +91,8 @@ class Order:
         specs: TrainerSpecs,
         *,
         callbacks: list[Any],
-        checkpoint_io: CheckpointIO,
+        runtime: Runtime,
         user: str | os.PathLike[str] | None,
-        is_queued_again: bool = False,
     ) -> Resume:
         """Return the checkpoint to begin with.
 
@@ -101,15 +100,16 @@ class Order:
             fn: the entry point.
             specs: the Trainer's.
             callbacks: the Trainer's.
-            checkpoint_io: knows what is stored where.
+            runtime: its checkpoint IO knows what is stored where; its environment, whether a scheduler may have put
+                this job into its queue again. Where nobody names a checkpoint, fitting then goes on from the one that
+                was saved for that.
             user: what was assigned to ``trainer.ckpt_path``; used where the call names none.
-            is_queued_again: whether a scheduler may have put this job into its queue again; where nobody names a
-                checkpoint, fitting then goes on from the one that was saved for that.
         """
         if user is not None and self.ckpt_path is not None:
             rank_zero_warn(f"`ckpt_path={self.ckpt_path!r}` is used; `trainer.ckpt_path = {user!r}` isn't.")
         given = user if self.ckpt_path is None else self.ckpt_path
-        places = CheckpointPlaces(checkpoint_io, callbacks, specs.saving.default_root_dir)
+        places = CheckpointPlaces(runtime.checkpoint_io, callbacks, specs.saving.default_root_dir)
+        is_queued_again = runtime.environment.requeue_signal is not None
         if given is None and is_queued_again and fn is TrainerFn.FITTING and places.numbered:
             given = "hpc"
         path = resolve_ckpt_path(

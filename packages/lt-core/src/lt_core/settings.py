@@ -5,6 +5,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from lt_core.specs import TrainerSpecs
 from lt_interfaces.states import RunningStage
+from lt_interfaces.strategy import Strategy
 
 Value = TypeVar("Value")
 
@@ -24,6 +25,20 @@ class Setting(Generic[Value]):
 
     def __set__(self, trainer: Any, value: Any) -> None:
         message = f"`Trainer.{self._name}` can't be assigned; pass it to the constructor."
+        raise AttributeError(message)
+
+
+class StrategyFact(Generic[Value]):
+    """Shows what the strategy says of this process and its job: ``trainer.global_rank``. It can't be assigned."""
+
+    def __init__(self, read: Callable[[Strategy], Value]) -> None:
+        self._read: Final = read
+
+    def __get__(self, trainer: Any, owner: type) -> Value:
+        return self._read(trainer.strategy) if trainer is not None else self  # type: ignore[return-value]
+
+    def __set__(self, trainer: Any, value: Any) -> None:
+        message = "The strategy knows this; it can't be assigned to the Trainer."
         raise AttributeError(message)
 
 

@@ -37,7 +37,7 @@ from lt_core.run.fit_run import EvaluationRun, FitRun
 from lt_core.run.job import Job, RunLimits
 from lt_core.run.requests import SaveRequest
 from lt_core.run.signals import Signals
-from lt_core.settings import Setting, StageFlag
+from lt_core.settings import Setting, StageFlag, StrategyFact
 from lt_core.specs import TrainerSpecs, refuse_role_conflicts, trainer_specs
 from lt_core.stages import evaluate_in_process, fit_in_process, predict_in_process, use_optimizers
 from lt_core.verification import verify
@@ -397,35 +397,18 @@ class Trainer:
         """Where `LightningModule.log` puts values; ``None`` under ``barebones``."""
         return None if self._specs.barebones else self._recorder
 
-    @property
-    def global_rank(self) -> int:
-        """This process in the job, from 0."""
-        return self._runtime.strategy.global_rank
-
-    @property
-    def local_rank(self) -> int:
-        """This process on its node, from 0."""
-        return self._runtime.strategy.local_rank
-
-    @property
-    def node_rank(self) -> int:
-        """This node, from 0."""
-        return self._runtime.strategy.node_rank
-
-    @property
-    def world_size(self) -> int:
-        """Processes of the job."""
-        return self._runtime.strategy.world_size
+    # where this process stands in the job, counted from 0; see `Strategy`
+    global_rank = StrategyFact[int](lambda strategy: strategy.global_rank)
+    local_rank = StrategyFact[int](lambda strategy: strategy.local_rank)
+    node_rank = StrategyFact[int](lambda strategy: strategy.node_rank)
+    world_size = StrategyFact[int](lambda strategy: strategy.world_size)
+    is_global_zero = StrategyFact[bool](lambda strategy: strategy.is_global_zero)
+    distributed_sampler_kwargs = StrategyFact[Any](lambda strategy: strategy.distributed_sampler_kwargs)
 
     @property
     def num_nodes(self) -> int:
         """Machines of the job."""
         return self._runtime.num_nodes
-
-    @property
-    def is_global_zero(self) -> bool:
-        """Whether this is rank 0 of the job."""
-        return self._runtime.strategy.is_global_zero
 
     @property
     def device_ids(self) -> list[int]:
@@ -436,11 +419,6 @@ class Trainer:
     def num_devices(self) -> int:
         """Devices of this node."""
         return len(self._runtime.devices)
-
-    @property
-    def distributed_sampler_kwargs(self) -> Mapping[str, int] | None:
-        """``num_replicas`` and ``rank`` for samplers, or ``None``."""
-        return self._runtime.strategy.distributed_sampler_kwargs
 
     @property
     def lightning_module(self) -> Any:
@@ -801,19 +779,12 @@ class Trainer:
         self._board.clear()
         if self._job is not None:
             self._runtime = assemble(self._specs.hardware)
-        resume = order.resume(
-            fn,
-            self._specs,
-            callbacks=self._callbacks,
-            checkpoint_io=self._runtime.checkpoint_io,
-            user=self._next_ckpt_path,
-            is_queued_again=self._runtime.environment.requeue_signal is not None,
-        )
+        runtime, specs = self._runtime, self._specs
         self._job = Job(
             fn=fn,
-            runtime=self._runtime,
-            specs=self._specs,
-            limits=run_limits(self._specs.limits, fn, has_timer=bool(self._with_role(Role.TIMER))),
+            runtime=runtime,
+            specs=specs,
+            limits=run_limits(specs.limits, fn, has_timer=bool(self._with_role(Role.TIMER))),
             state=self._state,
             module=module,
             datamodule=datamodule,
@@ -823,7 +794,7 @@ class Trainer:
             hooks=self._hooks,
             recorder=self._recorder,
             board=self._board,
-            resume=resume,
+            resume=order.resume(fn, specs, callbacks=self._callbacks, runtime=runtime, user=self._next_ckpt_path),
             signals=self._signals,
             save=self.save_checkpoint,
         )
