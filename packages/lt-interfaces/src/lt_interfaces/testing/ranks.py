@@ -5,6 +5,7 @@ import os
 import pickle
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ class _Job:
     folder: str
     port: int
     world_size: int
+    timeout_seconds: float
     function: Callable[..., Any]
     args: tuple[Any, ...]
 
@@ -49,7 +51,7 @@ def run_in_processes(
     """
     multiprocessing.set_forkserver_preload([*_PRELOADED, function.__module__])
     with tempfile.TemporaryDirectory() as folder, _reserved_port() as port:
-        job = _Job(folder, port, world_size, function, args)
+        job = _Job(folder, port, world_size, timeout_seconds, function, args)
         context: Any = start_processes(_run_rank, (job,), nprocs=world_size, join=False, start_method="forkserver")  # type: ignore[no-untyped-call]
         _wait(context, timeout_seconds)
         return [pickle.loads(Path(folder, str(rank)).read_bytes()) for rank in range(world_size)]
@@ -72,6 +74,7 @@ def _wait(context: Any, timeout_seconds: float) -> None:
 
 def _run_rank(rank: int, job: _Job) -> None:
     torch.set_num_threads(1)
+    _end_after(job.timeout_seconds)
     os.environ |= {
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(job.world_size),
@@ -79,6 +82,13 @@ def _run_rank(rank: int, job: _Job) -> None:
         "MASTER_PORT": str(job.port),
     }
     Path(job.folder, str(rank)).write_bytes(pickle.dumps(job.function(*job.args)))
+
+
+def _end_after(seconds: float) -> None:
+    """Let this process end some time after the test has given up, also when nobody is left to kill it."""
+    alarm = threading.Timer(seconds + 5, os._exit, (1,))
+    alarm.daemon = True
+    alarm.start()
 
 
 @contextmanager
