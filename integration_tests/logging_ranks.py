@@ -1,6 +1,7 @@
 """What one of several ranks logs, in a module that processes can import."""
 
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from lt_core import LightningModule
 from lt_interfaces.callback import Callback
+from lt_interfaces.errors import SIGTERMException
 from lt_interfaces.logger import Logger
 
 RANK = "LOCAL_RANK"
@@ -242,6 +244,33 @@ def log_other_names(stage: str) -> str:
     except RuntimeError as error:
         return f"after {trainer.global_step} steps: {error}"
     return "nothing"
+
+
+# --- being told to end within a validation ---
+
+
+class TellingRankOne(Callback):
+    """Tells rank 1 to end in the first batch of the validation, and counts batches."""
+
+    def __init__(self) -> None:
+        self.num_batches = 0
+
+    def on_validation_batch_end(self, trainer: Any, module: Any, *args: Any) -> None:
+        self.num_batches += 1
+        if own_rank() == 1 and self.num_batches == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end_in_validation() -> tuple[int, int]:
+    """Fit until the end that rank 1 alone is told of; returns batches validated on and steps taken by then."""
+    telling = TellingRankOne()
+    trainer = new_trainer(max_epochs=5, num_sanity_val_steps=0, val_check_interval=2, callbacks=telling)
+    loader = DataLoader(Numbers(16), batch_size=2)
+    try:
+        trainer.fit(WithMetrics(), loader, loader)
+    except SIGTERMException:
+        return telling.num_batches, trainer.global_step
+    return -1, -1
 
 
 def everything() -> dict[str, Any]:

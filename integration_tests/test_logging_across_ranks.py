@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from logging_ranks import everything, log_other_names
+from logging_ranks import end_in_validation, everything, log_other_names
 
 from lt_interfaces.testing.ranks import run_in_processes
 
@@ -76,3 +76,11 @@ def test_names_that_differ_raise_at_the_flush_naming_them_and_the_ranks(stage: s
     for said in run_in_processes(log_other_names, stage):
         assert said.startswith(f"after {steps} steps: ")
         assert "Ranks logged different names: `mine` only on ranks [1]." in said
+
+
+def test_ranks_validate_to_the_end_when_one_is_told_to_end_and_then_end_together() -> None:
+    first, second = run_in_processes(end_in_validation)
+    assert first == second
+    num_batches, steps = first
+    assert num_batches == 4
+    assert steps in (2, 3)  # at that boundary or the one after it

@@ -1,3 +1,5 @@
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from torch.utils.data import DataLoader
 from lt_core import LightningModule, Trainer
 from lt_fabric.data import CombinedLoader
 from lt_interfaces.callback import Callback
-from lt_interfaces.errors import MisconfigurationException
+from lt_interfaces.errors import MisconfigurationException, SIGTERMException
 from lt_interfaces.testing.data import RandomIterableDataset
 
 Evaluate = Callable[..., list[dict[str, float]]]
@@ -329,6 +331,29 @@ def test_sanity_check_shows_a_mistake_before_training(tmp_path: Path) -> None:
     with pytest.raises(ArithmeticError):
         fit(tmp_path, Fails(), heard, val_dataloaders=rows(1))
     assert heard.count("on_train_start") == 0
+
+
+# --- being told to end ---
+
+
+class Told(Callback):
+    """Sends SIGTERM to its own process in the second batch."""
+
+    def on_validation_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    on_predict_batch_end = on_validation_batch_end
+
+
+@pytest.mark.parametrize("stage", ["validate", "predict"])
+def test_a_process_that_is_told_to_end_does_so_after_the_batch(tmp_path: Path, stage: str) -> None:
+    heard, trainer = Heard(), trainer_with(tmp_path)
+    trainer.callbacks = [heard, Told()]
+    with pytest.raises(SIGTERMException):
+        getattr(trainer, stage)(Net(), rows(4))
+    hooks = {"validate": "on_validation_batch_start", "predict": "on_predict_batch_start"}
+    assert heard.count(hooks[stage]) == 2
 
 
 # --- what loggers get ---

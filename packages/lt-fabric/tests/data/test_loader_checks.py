@@ -10,6 +10,7 @@ from lt_fabric.data import (
     warn_if_few_workers,
     warn_if_length_is_guessed,
     warn_if_shuffled,
+    with_shared_iterable,
 )
 from lt_interfaces.errors import PossibleUserWarning
 
@@ -83,3 +84,8 @@ def test_length_of_an_iterable_dataset_is_warned_about() -> None:
 def test_other_lengths_are_not_warned_about() -> None:
     warn_if_length_is_guessed(DataLoader(Stream()), "train")
     warn_if_length_is_guessed(loader(), "train")
+
+
+@pytest.mark.filterwarnings("ignore:The samples of `SizedStream`")
+def test_the_length_of_a_share_is_not_warned_about() -> None:
+    warn_if_length_is_guessed(with_shared_iterable(DataLoader(SizedStream()), num_replicas=2, rank=0), "train")

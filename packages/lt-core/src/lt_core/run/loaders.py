@@ -157,7 +157,6 @@ class StageLoaders:
         if not training and stage != "predict":
             warn_if_shuffled(loader, stage)
         warn_if_few_workers(loader, stage)
-        warn_if_length_is_guessed(loader, stage)
         shares = strategy.distributed_sampler_kwargs
         if shares is not None and self.rules.use_distributed_sampler and isinstance(loader, DataLoader):
             seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
@@ -167,6 +166,7 @@ class StageLoaders:
             loader = with_shared_iterable(
                 loader, num_replicas=shares["num_replicas"], rank=shares["rank"], each_once=not training
             )
+        warn_if_length_is_guessed(loader, stage)
         seed_workers(loader, strategy.global_rank)
         if self.item_seed is not None:
             loader = with_seeded_items(loader, self.item_seed)

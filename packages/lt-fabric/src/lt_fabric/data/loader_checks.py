@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from lt_fabric.data.lengths import has_iterable_dataset, sized_len
 from lt_fabric.data.samplers import is_shuffled
+from lt_fabric.data.shares import ordered_share
 from lt_fabric.data.workers import suggested_num_workers
 from lt_interfaces.errors import PossibleUserWarning
 from lt_interfaces.rank_zero import rank_zero_warn
@@ -50,8 +51,11 @@ def warn_if_few_workers(loader: object, stage: str, *, local_world_size: int = 1
 
 
 def warn_if_length_is_guessed(loader: object, stage: str) -> None:
-    """Warns where an iterable dataset claims a length: with several workers or ranks it's often wrong."""
-    if has_iterable_dataset(loader) and sized_len(loader) is not None:
+    """Warns where an iterable dataset claims a length: with several workers or ranks it's often wrong.
+
+    Not where ranks and workers share out one stream: the length of a share is known.
+    """
+    if has_iterable_dataset(loader) and sized_len(loader) is not None and ordered_share(loader) is None:
         rank_zero_warn(
             f"The IterableDataset of the `{stage}_dataloader` has `__len__`. With several workers or ranks make "
             f"sure that each draws its own share and the length fits; otherwise samples are repeated or left out."

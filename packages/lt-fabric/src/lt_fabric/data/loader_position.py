@@ -312,8 +312,9 @@ def _way_out(loader: object) -> str:
     if isinstance(loader, DataLoader) and has_iterable_dataset(loader):
         if isinstance(loader.dataset, StatefulLoader):
             return "Its dataset has a state, which lies in the workers: use torchdata's `StatefulDataLoader`."
+        dataset = getattr(loader.dataset, "unshared", loader.dataset)
         return (
-            f"Give `{type(loader.dataset).__name__}` the methods `state_dict` and `load_state_dict`, and use"
+            f"Give `{type(dataset).__name__}` the methods `state_dict` and `load_state_dict`, and use"
             " `num_workers=0` or torchdata's `StatefulDataLoader`; or use a map-style dataset."
         )
     return "A map-style DataLoader can, and so can a loader with `state_dict` and `load_state_dict`."
