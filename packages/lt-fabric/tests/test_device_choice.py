@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from fabric_pretence import CPU, ManyAccelerator, ManyStrategy, hide, offer
 
+from lt_fabric.cpu import CPUAccelerator
 from lt_fabric.device_choice import choose_devices
 from lt_fabric.hardware import resolve_hardware
 from lt_fabric.local_environment import LocalEnvironment
@@ -70,3 +71,11 @@ def test_a_notebook_uses_one_of_several_unless_asked(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
     assert choose(ManyStrategy()) == [CPU]
     assert choose(ManyStrategy(), devices=4) == [CPU] * 4
+
+
+def test_auto_on_the_cpu_takes_a_process_for_each_that_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, "strategies", ddp=ManyStrategy)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    hardware = resolve_hardware(accelerator="cpu")
+    assert len(choose_devices(hardware, CPUAccelerator(), environment=LocalEnvironment(), strategy=None)) == 3

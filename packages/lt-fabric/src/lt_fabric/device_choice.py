@@ -36,6 +36,8 @@ def choose_devices(
         is_several_possible = strategy.supports(Capability.SEVERAL_PROCESSES)
     if hardware.devices == "auto":
         count = _automatic_count(accelerator, strategy, is_several_possible=is_several_possible)
+        if is_several_possible:
+            count = max(count, _started_per_node(environment, accelerator, num_nodes=hardware.num_nodes))
         devices = accelerator.parse_devices(count)
     else:
         devices = accelerator.parse_devices(hardware.devices)
@@ -67,6 +69,18 @@ def _automatic_count(accelerator: Accelerator, strategy: Strategy | None, *, is_
         rank_zero_info(f"{what}; one is used in an interactive session, `devices={count}` uses all.")
         return 1
     return count
+
+
+def _started_per_node(environment: ClusterEnvironment, accelerator: Accelerator, *, num_nodes: int) -> int:
+    """Return how many processes somebody else has started on each node, where there may be a device for each."""
+    if not environment.creates_processes_externally:
+        return 1
+    started = _world_size(environment, None)
+    try:
+        accelerator.parse_devices(started // num_nodes)
+    except MisconfigurationException:
+        return 1  # not on this machine; what was started is compared with what's here later
+    return started // num_nodes
 
 
 def _world_size(environment: ClusterEnvironment, strategy: Strategy | None) -> int:
