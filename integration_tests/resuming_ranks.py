@@ -13,7 +13,8 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from torchmetrics import MeanMetric
 
 from lt_core import LightningModule, Trainer
-from lt_fabric import seed_everything
+from lt_fabric import Fabric, seed_everything
+from lt_fabric.data import ResumableLoader
 from lt_interfaces import Callback
 
 
@@ -205,3 +206,40 @@ def _train(run: Run) -> Record:
 
 def variants(run: Run, names: Sequence[str]) -> list[Run]:
     return [run, *(replace(run, resume=name, save_at=()) for name in names)]
+
+
+def loop_with_fabric(runs: Sequence[Run]) -> list[list[Any]]:
+    """Train in loops of one's own; returns for each what this rank saw."""
+    return [_loop_with_fabric(run) for run in runs]
+
+
+def _loop_with_fabric(run: Run) -> list[Any]:
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    seed_everything(rank + (3 if run.resume is None else 77), verbose=False)
+    os.environ["PL_GLOBAL_SEED"] = "3" if run.resume is None else "77"
+    fabric = Fabric(accelerator="cpu", devices=run.devices, strategy="ddp" if run.devices > 1 else "auto")
+    return list(fabric.launch(_batches_of, run))
+
+
+def _batches_of(fabric: Fabric, run: Run) -> list[Any]:
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Linear(4, 8), nn.Dropout(run.dropout), nn.Linear(8, 1))
+    torch.manual_seed(fabric.global_rank)
+    model, optimizer = fabric.setup(network, torch.optim.SGD(network.parameters(), lr=0.1))
+    loader = DataLoader(Items(run.num_samples), run.batch_size, shuffle=True)
+    state = {"model": model, "optimizer": optimizer, "data": ResumableLoader(fabric.setup_dataloaders(loader))}
+    if run.resume is not None:
+        fabric.load(file_of(run, run.resume), state)
+    data, seen = state["data"], []
+    while data.epoch < run.epochs:
+        for ids, inputs in data:
+            loss = model(inputs).square().mean()
+            fabric.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+            seen.append((data.epoch, data.batches_done, sorted(ids.tolist()), loss.item()))
+            if f"batch {len(seen)}" in run.save_at:
+                fabric.save(file_of(run, f"batch {len(seen)}"), state)
+            if len(seen) == run.stop_after:
+                return seen
+    return seen

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from resuming_ranks import Record, Run, train, variants
+from resuming_ranks import Record, Run, loop_with_fabric, train, variants
 
 from lt_interfaces.testing.ranks import run_in_processes
 
@@ -124,3 +124,25 @@ def steps_of(records: Sequence[Record]) -> dict[int, tuple[list[int], float]]:
 
 def samples_of(chain: Chain) -> dict[int, list[int]]:
     return {step: ids for step, (ids, _) in chain.steps.items()}
+
+
+def test_loops_of_ones_own_go_on_exactly_on_each_rank_and_with_the_same_samples_on_others(tmp_path: Path) -> None:
+    run = Run(str(tmp_path), save_at=("batch 1", "batch 3", "batch 8"), num_samples=48)
+    ranks = run_in_processes(loop_with_fabric, variants(run, run.save_at))
+    for whole, *resumed in ranks:
+        for name, seen in zip(run.save_at, resumed, strict=True):
+            assert seen == whole[int(name.split()[1]) :], name
+    expected = samples_of_batches([whole for whole, *_ in ranks])
+    alone = Run(str(tmp_path), devices=1, batch_size=8, num_samples=48, resume="batch 3", stop_after=2)
+    (first,) = loop_with_fabric([replace(alone, save_at=("batch 2",))])
+    again = [replace(run, resume="batch 2", save_at=())]
+    rest = [seen for (seen,) in run_in_processes(loop_with_fabric, again)]
+    assert samples_of_batches([first]) + samples_of_batches(rest) == expected[3:]
+
+
+def samples_of_batches(ranks: Sequence[list[Any]]) -> list[Any]:
+    """Return the samples of all ranks together, by epoch and batch."""
+    return [
+        (*batches[0][:2], sorted(sample for _, _, ids, _ in batches for sample in ids))
+        for batches in zip(*ranks, strict=True)
+    ]

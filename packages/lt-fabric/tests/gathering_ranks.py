@@ -1,6 +1,8 @@
 """What each of some real processes gathers; in a module of its own, which a forked server can import by name."""
 
 import os
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from lt_fabric.gathering import gather_objects
 from lt_fabric.hardware import resolve_hardware
 from lt_fabric.runtime import set_up_process
 from lt_fabric.single_device import SingleDeviceStrategy
+from lt_fabric.state_saving import StateSaving
 
 
 class Gloo:
@@ -50,11 +53,41 @@ def gather_in_process() -> list[Any]:
     return gathered
 
 
-def seed_once_set_up(seeds: list[str | None]) -> str | None:
-    """Return the seed that a rank goes by, once all have set up their processes with seeds of their own."""
+def seed_once_set_up(seeds: list[str | None]) -> tuple[str | None, list[str]]:
+    """Return the seed that a rank goes by, once all have set up their processes with their own, and what it's told."""
     seed = seeds[int(os.environ["LOCAL_RANK"])]
+    os.environ.pop("PL_GLOBAL_SEED", None)
     if seed is not None:
         os.environ["PL_GLOBAL_SEED"] = seed
-    set_up_process(assemble(resolve_hardware(accelerator="cpu", strategy=Joining())))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        set_up_process(assemble(resolve_hardware(accelerator="cpu", strategy=Joining())))
     torch.distributed.destroy_process_group()
-    return os.environ.get("PL_GLOBAL_SEED")
+    return os.environ.get("PL_GLOBAL_SEED"), [str(one.message) for one in told]
+
+
+class CounterOfRank:
+    """Something that each rank has a state of its own of."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.seen_by: tuple[int, int] | None = None
+
+    def state_dict(self) -> dict[str, int]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.count = state["count"]
+
+    def load_rank_states(self, states: Sequence[Mapping[str, int]], *, rank: int, world_size: int) -> None:
+        self.count = sum(state["count"] for state in states)
+        self.seen_by = (rank, world_size)
+
+
+def read_on_rank() -> dict[str, Any]:
+    """Return what a checkpoint holds of something that counts its rank."""
+    runtime = assemble(resolve_hardware(accelerator="cpu", strategy=Joining()))
+    set_up_process(runtime)
+    content = StateSaving(runtime, []).read({"counter": CounterOfRank(torch.distributed.get_rank())})
+    torch.distributed.destroy_process_group()
+    return content

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import torch
 from fabric_pretence import ManyStrategy
+from gathering_ranks import CounterOfRank, read_on_rank
 from torch import nn
 from torch.optim import SGD
 
@@ -13,6 +14,7 @@ from lt_fabric.local_checkpoint import LocalCheckpointIO
 from lt_fabric.state_saving import StateSaving
 from lt_interfaces import CheckpointTraits
 from lt_interfaces.testing import TinyRegressor
+from lt_interfaces.testing.ranks import run_in_processes
 
 
 class Counter:
@@ -45,6 +47,20 @@ def test_objects_at_any_depth_are_filled_in_place(saving: StateSaving) -> None:
     assert torch.equal(fresh.output.weight, model.output.weight)
     assert state["a"]["b"][0] is other
     assert state["plain"] == [1, {"x": 2}]
+
+
+def test_what_each_rank_has_of_its_own_is_offered_the_states_of_all(saving: StateSaving) -> None:
+    counter = CounterOfRank(3)
+    content = saving.read({"counter": counter})
+    assert content == {"counter": {"count": 3}}, "one process saves its state as it is"
+    for saved in (content["counter"], {"ranks": [{"count": 1}, {"count": 2}]}):
+        other = CounterOfRank(0)
+        saving.fill({"counter": other}, {"counter": saved})
+        assert (other.count, other.seen_by) == (3, (0, 1))
+
+
+def test_states_of_all_ranks_are_saved_where_there_are_several() -> None:
+    assert run_in_processes(read_on_rank) == [{"counter": {"ranks": [{"count": 0}, {"count": 1}]}}] * 2
 
 
 def test_what_has_no_place_is_returned(saving: StateSaving) -> None:

@@ -1,5 +1,6 @@
 """What happens to a module, an optimizer or a loader when Fabric sets it up."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,7 +47,8 @@ def set_up_loader(
         raise TypeError(message)
     sharing = strategy.distributed_sampler_kwargs
     if use_distributed_sampler and sharing is not None:
-        loader = with_distributed_sampler(loader, num_replicas=sharing["num_replicas"], rank=sharing["rank"])
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        loader = with_distributed_sampler(loader, num_replicas=sharing["num_replicas"], rank=sharing["rank"], seed=seed)
         loader = with_shared_iterable(loader, num_replicas=sharing["num_replicas"], rank=sharing["rank"])
     seed_workers(loader, strategy.global_rank)
     return FabricDataLoader(strategy.setup_dataloader(loader), strategy.root_device if move_to_device else None)

@@ -2,15 +2,20 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
-from typing import Any
+from typing import Any, Final
 
 from torch import nn
 from torch.optim import Optimizer
 
+from lt_fabric.data.stateful import StatePerRank
+from lt_fabric.gathering import gather_objects
 from lt_fabric.optimizer_proxy import unwrap_optimizer
 from lt_fabric.runtime import Runtime
 from lt_fabric.wrappers import unwrap_module
 from lt_interfaces.plain_values import from_plain, to_plain
+
+_RANKS: Final = "ranks"
+"""The key of the states of all ranks, where each has its own."""
 
 Filter = Mapping[str, Callable[[str, Any], bool]]
 
@@ -102,6 +107,10 @@ class StateSaving:
             self._strategy.load_module_state(unwrap_module(obj), content, strict=strict)
         elif isinstance(obj, Optimizer):
             self._load_optimizer(unwrap_optimizer(obj), content)
+        elif isinstance(obj, StatePerRank):
+            states = content.get(_RANKS, [content])
+            strategy = self._strategy
+            obj.load_rank_states(states, rank=strategy.global_rank, world_size=strategy.world_size)
         elif _is_stateful(obj):
             obj.load_state_dict(content)
         else:
@@ -113,6 +122,9 @@ class StateSaving:
             return self._strategy.module_state(unwrap_module(value))
         if isinstance(value, Optimizer):
             return self._read_optimizer(unwrap_optimizer(value))
+        if isinstance(value, StatePerRank):
+            states = gather_objects(self._strategy, value.state_dict())
+            return states[0] if len(states) == 1 else {_RANKS: states}
         if _is_stateful(value):
             return value.state_dict()
         if isinstance(value, dict):

@@ -421,6 +421,34 @@ def test_generators_of_rank_0_are_not_given_to_another(monkeypatch: pytest.Monke
         assert draws() == expected, place
 
 
+def test_each_rank_takes_its_own_state_of_those_that_all_have_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, states = [], []
+    for rank in (0, 1):
+        seed(5 + rank)
+        saved: Saved = []
+        whole.append(train(ResumableLoader(on_rank(rank, monkeypatch)), saved=saved))
+        states.append(saved[1])
+    for rank in (0, 1):
+        resumed = ResumableLoader(on_rank(rank, monkeypatch))
+        seed(99)
+        resumed.load_rank_states([state for state, _ in states], rank=rank, world_size=2)
+        assert train(resumed) == whole[rank][states[rank][1] :]
+
+
+def test_one_process_goes_on_with_what_two_would_see_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, states = [], []
+    for rank in (0, 1):
+        saved: Saved = []
+        whole.append(samples(train(ResumableLoader(on_rank(rank, monkeypatch)), saved=saved)))
+        states.append(saved[1][0])
+    resumed = ResumableLoader(DataLoader(range(12), 4, shuffle=True))  # type: ignore[arg-type]
+    resumed.load_rank_states(states, rank=0, world_size=1)
+    assert (resumed.epoch, resumed.batches_done) == (0, 2)
+    rest = samples(train(resumed))
+    together = [sorted([*one[2], *other[2]]) for one, other in zip(*whole, strict=True)]
+    assert [sorted(step[2]) for step in rest] == together[2:]
+
+
 def test_one_process_goes_on_exactly_whatever_rank_it_was_saved_with(monkeypatch: pytest.MonkeyPatch) -> None:
     make = POSITIONED["noisy items"]
     seed(5)

@@ -1,16 +1,17 @@
 """A loader whose place in an epoch is saved with the rest of a loop's state."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lt_fabric.data.combined_loader import CombinedLoader
 from lt_fabric.data.fabric_loader import unwrap_loader
 from lt_fabric.data.fetching import batches
+from lt_fabric.data.loader_shape import order_seed
 from lt_fabric.data.position import DataPosition
-from lt_fabric.data.samplers import set_epoch
+from lt_fabric.data.samplers import following, set_epoch
 from lt_interfaces.moving import move_data_to_device
 from lt_interfaces.rank_zero import global_rank
-from lt_interfaces.rng import capture_rng_state, restore_rng_state
+from lt_interfaces.rng import capture_rng_state, restore_rng_state, rng_state_of_rank
 
 
 class ResumableLoader:
@@ -27,8 +28,8 @@ class ResumableLoader:
     - Load right before the loop; generators are restored then, and within an epoch once more when the `for` begins. A
       `for` that's running while a state is loaded ends, since the next batch is another one now.
     - What workers draw at random goes on exactly only with `lt_fabric.data.with_seeded_items`.
-    - `Fabric.save` writes the state of rank 0. All ranks of a job with as many processes go on after the same number
-      of batches; random generators other than rank 0's stay as they are.
+    - `Fabric.save` writes the state of every rank, and each takes its own. Another number of ranks, or batches of
+      another size, go on with the sample after those that all ranks have seen together; the random numbers are others.
 
     Args:
         loader: what `Fabric.setup_dataloaders` returned, or any loader. One that can't be positioned (an iterable
@@ -105,8 +106,30 @@ class ResumableLoader:
             "position": self._position.state_dict(self._batches_done),
         }
 
+    def load_rank_states(self, states: Sequence[Mapping[str, Any]], *, rank: int, world_size: int) -> None:
+        """Takes back what `state_dict` returned on each rank of the job that saved; `Fabric.load` calls it.
+
+        Args:
+            states: by rank.
+            rank: this process's.
+            world_size: processes of this job.
+
+        Raises:
+            ValueError: the loader's random generators aren't those that were saved, or no whole number of batches leads
+                to the saved place.
+        """
+        places = [state["position"] for state in states]
+        (self._loader,) = following([self._loader], [order_seed(own) for own in places[0]["loaders"] or ()])
+        position = self._before_all()
+        place = position.moved(places, rank=rank, world_size=world_size).state
+        position.load_state_dict(place)
+        restore_rng_state(rng_state_of_rank([state["rng"] for state in states], rank))
+        self._position, self._steps = position, None
+        self._epoch = states[0]["epoch"]
+        self._batches_done = place["row"] if states[0]["batches_done"] else 0
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes back what `state_dict` returned.
+        """Takes back what `state_dict` returned on this rank.
 
         Raises:
             ValueError: the loader's random generators aren't those that were saved.

@@ -1,5 +1,6 @@
 """Objects that save their own position."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 
@@ -10,3 +11,10 @@ class StatefulLoader(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> object: ...
+
+
+@runtime_checkable
+class StatePerRank(StatefulLoader, Protocol):
+    """What each rank has a state of its own of: a checkpoint holds them all."""
+
+    def load_rank_states(self, states: Sequence[Mapping[str, Any]], *, rank: int, world_size: int) -> None: ...
