@@ -11,7 +11,7 @@ import torch.distributed as dist
 from evaluating_ranks import Numbers, Stream, new_trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from torchmetrics import CatMetric, MeanMetric, Metric
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
 from lt_core import LightningModule
@@ -94,17 +94,21 @@ def counted(name: str) -> Iterator[list[int]]:
 class WithMetrics(Net):
     def __init__(self) -> None:
         super().__init__()
+        self.norm = nn.BatchNorm1d(1, affine=False)  # has buffers, which ranks mustn't exchange for every batch
         self.mean = MeanMetric()
         self.table = SumOfRows()
-        self.seen = CatMetric()
+        self.twice = SumOfRows() * 2  # a metric that's made of another
         self.early: list[str] = []
         self.decided: dict[str, float] = {}
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self.norm(batch.float()[:, None])
         self.mean(batch.float())
         self.table.update(batch)
+        self.twice.update(batch)
         self.log("mean", self.mean)
         self.log("table", self.table)
+        self.log("twice", self.twice)
         self.log("plain", batch.float().mean())
 
     def on_validation_epoch_end(self) -> None:
@@ -224,6 +228,10 @@ def log_other_names(stage: str) -> str:
     """Log a name on rank 1 alone, and return what's said about it."""
 
     class Differing(Net):
+        def __init__(self, *, on_step: bool = False) -> None:
+            super().__init__()
+            self.on_step = on_step
+
         def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
             if own_rank() == 1:
                 self.log("mine", 1.0)
@@ -232,7 +240,7 @@ def log_other_names(stage: str) -> str:
         def validation_step(self, batch: Tensor, batch_idx: int) -> None:
             self.log("ours", 1.0)
             if own_rank() == 1:
-                self.log("mine", 1.0)
+                self.log("mine", 1.0, on_step=self.on_step, on_epoch=not self.on_step)
 
     loader = DataLoader(Numbers(8), batch_size=1)
     trainer = new_trainer(max_epochs=1, log_every_n_steps=2)
@@ -240,7 +248,7 @@ def log_other_names(stage: str) -> str:
         if stage == "fit":
             trainer.fit(Differing(), loader)
         else:
-            trainer.validate(Differing(), loader, verbose=False)
+            trainer.validate(Differing(on_step=stage == "validate by step"), loader, verbose=False)
     except RuntimeError as error:
         return f"after {trainer.global_step} steps: {error}"
     return "nothing"

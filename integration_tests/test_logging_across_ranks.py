@@ -20,7 +20,8 @@ def test_ranks_without_samples_see_the_same_results(world: int) -> None:
     for of_rank in on_ranks(world):
         for size, (outputs, shown, _, decided) in zip((1, 2, 1, 7), of_rank["few"], strict=True):
             mean = pytest.approx(sum(range(size)) / size)
-            assert shown == {"mean": mean, "plain": mean, "table": 2 * sum(range(size))}
+            total = 2 * sum(range(size))
+            assert shown == {"mean": mean, "plain": mean, "table": total, "twice": 2 * total}
             assert outputs == [shown]
             assert decided == {"mean": mean, "plain": mean}
 
@@ -71,11 +72,11 @@ def test_step_values_of_a_stream_are_those_of_rank_zero() -> None:
     ]
 
 
-@pytest.mark.parametrize(("stage", "steps"), [("fit", 2), ("validate", 0)])
+@pytest.mark.parametrize(("stage", "steps"), [("fit", 2), ("validate", 0), ("validate by step", 0)])
 def test_names_that_differ_raise_at_the_flush_naming_them_and_the_ranks(stage: str, steps: int) -> None:
     for said in run_in_processes(log_other_names, stage):
         assert said.startswith(f"after {steps} steps: ")
-        assert "Ranks logged different names: `mine` only on ranks [1]." in said
+        assert "Ranks logged different names: `mine` only on ranks [1]" in said
 
 
 def test_ranks_validate_to_the_end_when_one_is_told_to_end_and_then_end_together() -> None:

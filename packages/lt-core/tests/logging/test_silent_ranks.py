@@ -1,6 +1,7 @@
 """Evaluation on ranks of which some had no batch: they take part in the flush with what the others logged."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,8 +9,9 @@ import torch
 from thread_ranks import Job, Rank
 from torch import Tensor, nn
 
-from lt_core.logging.publication import MetricBoard, by_loader, flush_epoch, reduced
+from lt_core.logging.publication import MetricBoard, by_loader, flush_epoch, flush_steps, reduced
 from lt_core.logging.recorder import Recorder, Results
+from lt_core.logging.silent_ranks import slots_of_all_ranks
 from lt_core.logging.slots import LogOptions
 
 Options = Callable[..., LogOptions]
@@ -233,3 +235,41 @@ def test_a_decision_before_the_flush_is_the_same_on_a_rank_without_batches(optio
         return float(decided if decided is not None else -1), unknown, run.flush()[key]
 
     assert with_metric(options, work) == [(3.0, None, 3.0)] * 2
+
+
+def test_a_rank_at_another_flush_is_told_by_the_names(options: Options) -> None:
+    def work(run: Evaluation, rank: int) -> None:
+        run.batch()
+        run.log("ours", 1.0)
+        if rank == 1:
+            run.log("mine", 1.0, on_step=True, on_epoch=False)
+        by_step = partial(flush_steps, run.results, run.board, loggers=[], ranks=run.rank)
+        flush = by_step if rank == 1 else run.flush
+        with pytest.raises(RuntimeError, match=r"`mine` only on ranks \[1\]; `ours` only on ranks \[0\]"):
+            flush()
+
+    on_ranks(options, 2, work)
+
+
+def test_lists_of_a_metrics_parts_begin_like_those_of_the_other_ranks(options: Options) -> None:
+    torchmetrics = pytest.importorskip("torchmetrics")
+
+    class Rows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.metric = torchmetrics.CatMetric() + 0
+            self.metric.metric_a.sync_on_compute = False
+
+    def start(rank: Rank) -> list[Any]:
+        run = Evaluation(options, rank, Rows())
+        metric: Any = run.module.metric
+        if rank.rank == 0:
+            run.batch()
+            metric.metric_a.value.append(torch.ones(1, 3, dtype=torch.int16))
+            metric.metric_a._update_count = 1
+            run.log("m", metric)
+        run.end()
+        slots_of_all_ranks(run.results, list(run.results) if rank.rank == 0 else [], rank)
+        return [(tuple(rows.shape), rows.dtype) for rows in metric.metric_a.value]
+
+    assert Job(2).run(start) == [[((1, 3), torch.int16)], [((0, 3), torch.int16)]]

@@ -5,9 +5,9 @@ instead of hanging. Layout, in float64: count of names, hash of the names, then 
 ranks compute together follow in a second one, once they know that all have the same names.
 """
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from hashlib import blake2b
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from lt_core.logging.values import Number, to_host
 
 CAPACITY = 128
 """Names per round; more take another round."""
+NAMES: Final = "names"
+"""What a rank logged, in its report after names differed."""
 
 
 class Entry(NamedTuple):
@@ -118,7 +120,15 @@ def _reduced(reduction: Reduction, rows: Tensor) -> float:
 
 def _raise_for_names(names: Sequence[str], ranks: Ranks) -> NoReturn:
     """Say which ranks logged what others didn't. Every rank comes here, as every rank saw the headers."""
-    refuse_names([set(ranks.broadcast(list(names), src=rank)) for rank in range(ranks.world_size)])
+    refuse_names([set(report[NAMES]) for report in reports({NAMES: list(names)}, ranks)])
+
+
+def reports(own: Mapping[str, Any], ranks: Ranks) -> list[Mapping[str, Any]]:
+    """Return what each rank says of itself after names differed, `NAMES` in any case. Collective.
+
+    There's one way to do it, as a rank that lacks a name may be at another flush than the others.
+    """
+    return [ranks.broadcast(own, src=rank) for rank in range(ranks.world_size)]
 
 
 def refuse_names(by_rank: Sequence[Set[str]]) -> NoReturn:

@@ -5,11 +5,11 @@ from typing import Any, Final
 
 from lt_core.logging.metric_objects import begin_lists_like, list_states, metrics_of
 from lt_core.logging.recorder import Results, SlotKey, origin, slot_of
-from lt_core.logging.reduction import Ranks, refuse_names
+from lt_core.logging.reduction import NAMES, Ranks, refuse_names, reports
 from lt_core.logging.slots import MetricSlot, Slot
 
 Report = Mapping[str, Any]
-"""What a rank tells of itself: the loaders it had a batch of, and of every slot where it comes from."""
+"""What a rank tells of itself: loaders it had a batch of, where every slot comes from, which lists its metrics hold."""
 
 _PER_BATCH: Final = frozenset(
     name
@@ -33,46 +33,52 @@ def slots_of_all_ranks(results: Results, slots: Sequence[Slot], ranks: Ranks) ->
             a metric object that it can't find.
     """
     metrics = {} if results.module is None else metrics_of(results.module)
-    own = _report(results, slots, metrics)
-    reports: list[Report] = [ranks.broadcast(own, src=rank) for rank in range(ranks.world_size)]
-    everything = _merged(reports)
-    _require_excuses(everything, reports)
-    return [_joined(results, key, entry=entry, metrics=metrics) for key, entry in everything.items()]
+    told = reports(_report(results, slots, metrics), ranks)
+    if not all("slots" in report for report in told):
+        refuse_names([set(report[NAMES]) for report in told])  # a rank is at another flush
+    everything = _merged(told)
+    _require_excuses(everything, told)
+    joined = [_joined(results, key, entry=entry, metrics=metrics) for key, entry in everything.items()]
+    if any(slot.is_empty and isinstance(slot, MetricSlot) for slot in joined):
+        for path, lists in ((path, lists) for report in told for path, lists in report["lists"].items()):
+            begin_lists_like(metrics[path], lists)
+    return joined
 
 
 def _report(results: Results, slots: Sequence[Slot], metrics: Mapping[str, Any]) -> Report:
     keys = {id(slot): key for key, slot in results.slots.items()}
     paths = {id(metric): path for path, metric in metrics.items()}
-    return {"seen": set(results.seen), "slots": {keys[id(slot)]: _description(slot, paths) for slot in slots}}
+    return {
+        NAMES: [slot.rule.names.epoch for slot in slots],
+        "seen": set(results.seen),
+        "slots": {keys[id(slot)]: {**origin(slot, paths), "loaders": set(slot.loaders)} for slot in slots},
+        # Of all metrics: one that's logged may be made of others.
+        "lists": {path: list_states(metric) for path, metric in metrics.items()},
+    }
 
 
-def _description(slot: Slot, paths: Mapping[int, str]) -> dict[str, Any]:
-    described = {**origin(slot, paths), "loaders": set(slot.loaders)}
-    return {**described, "lists": list_states(slot.metric)} if isinstance(slot, MetricSlot) else described
-
-
-def _merged(reports: Sequence[Report]) -> dict[SlotKey, dict[str, Any]]:
+def _merged(told: Sequence[Report]) -> dict[SlotKey, dict[str, Any]]:
     everything: dict[SlotKey, dict[str, Any]] = {}
-    for report in reports:
+    for report in told:
         for key, entry in report["slots"].items():
             known = everything.setdefault(key, {**entry, "loaders": set()})
             known["loaders"] |= entry["loaders"]
     return everything
 
 
-def _require_excuses(everything: Mapping[SlotKey, Mapping[str, Any]], reports: Sequence[Report]) -> None:
+def _require_excuses(everything: Mapping[SlotKey, Mapping[str, Any]], told: Sequence[Report]) -> None:
     """Refuse what a rank lacks, unless it had none of the batches that the others logged it for."""
-    named: list[set[str]] = [set() for _ in reports]
+    named: list[set[str]] = [set() for _ in told]
     for key, entry in everything.items():
         name = entry["rule"]["names"]["epoch"]
-        excused = [rank for rank, report in enumerate(reports) if _is_excused(key, entry, report)]
+        excused = [rank for rank, report in enumerate(told) if _is_excused(key, entry, report)]
         if excused and entry.get("metric", "") is None:
             message = (
                 f"`{name}` is a metric object that ranks {excused}, which had no batch to log it for, can't find: make"
                 " it a submodule, an attribute, or an item of a list or dict that is an attribute."
             )
             raise RuntimeError(message)
-        for rank, report in enumerate(reports):
+        for rank, report in enumerate(told):
             if rank in excused or key in report["slots"]:
                 named[rank].add(name)
     if any(names != named[0] for names in named):
@@ -93,6 +99,4 @@ def _joined(results: Results, key: SlotKey, *, entry: Mapping[str, Any], metrics
         assert slot is not None  # its metric object was found
         results.add(key, slot)
     slot.loaders |= entry["loaders"]
-    if slot.is_empty and isinstance(slot, MetricSlot):
-        begin_lists_like(slot.metric, entry["lists"])
     return slot
