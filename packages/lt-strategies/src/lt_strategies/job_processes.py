@@ -1,6 +1,9 @@
 """The processes of a job, as every strategy for several of them sees them: ranks, launcher, group, failures."""
 
 import atexit
+import os
+import signal
+import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final, Literal
@@ -12,9 +15,9 @@ from torch import Tensor
 from lt_interfaces import Assembly, FlagExchange, Launcher
 from lt_interfaces.rank_zero import set_global_rank
 from lt_strategies import collectives
+from lt_strategies.failure.termination import PATIENCE_SECONDS, TerminationGuard
 from lt_strategies.failure.watch import FailureWatch
 from lt_strategies.flag_exchange import AsyncFlagExchange
-from lt_strategies.job_store import JobStore
 from lt_strategies.launchers.processes import ProcessLauncher
 from lt_strategies.launchers.script import ScriptLauncher
 from lt_strategies.patience import wait_for_all
@@ -56,11 +59,11 @@ class JobProcesses:
         self.launcher: Launcher | None = None
         self._assembly: Assembly | None = None
         self._watch: FailureWatch | None = None
-        self._store: JobStore | None = None
+        self._guard: TerminationGuard | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what belongs to this process: another one gets its own."""
-        return {**vars(self), "launcher": None, "_watch": None, "_store": None}
+        return {**vars(self), "launcher": None, "_watch": None, "_guard": None}
 
     def connect(self, assembly: Assembly) -> None:
         """Find out which process this is, and what starts the others."""
@@ -84,11 +87,15 @@ class JobProcesses:
         self.ranks = ranks_of(assembly)
         set_global_rank(self.ranks.global_rank)
         assembly.accelerator.setup_device(self.ranks.device)
-        self._store = self._group.join(assembly.environment, self.ranks)
+        store = self._group.meet(assembly.environment, self.ranks)
         self._watch = FailureWatch(
-            self._store, rank=self.ranks.global_rank, world_size=self.ranks.world_size, abort=self._group.abort
+            store, rank=self.ranks.global_rank, world_size=self.ranks.world_size, abort=self._group.abort
         )
         self._watch.start()
+        self._guard = TerminationGuard(self._end_stuck)
+        self._guard.start()
+        # Watching already: a rank that ended before it came here would be waited for.
+        self._group.join(store, self.ranks)
         atexit.register(self._stop_watching)  # a loop of one's own ends no run, and the thread mustn't outlive Python
 
     def announce_failure(self, failure: BaseException, *, step: int | None) -> BaseException:
@@ -102,10 +109,21 @@ class JobProcesses:
             self._assembly.accelerator.teardown()
 
     def _stop_watching(self) -> None:
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.stop()
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.stop()
             atexit.unregister(self._stop_watching)
+
+    def _end_stuck(self, place: str) -> None:
+        """End this process, which was told to end and can't: its main thread doesn't come back to Python."""
+        message = f"SIGTERM told this process to end, but for {PATIENCE_SECONDS:g} s it was stuck at {place}."
+        self.announce_failure(RuntimeError(message), step=None)
+        sys.stderr.write(f"rank {self.ranks.global_rank}: {message} It ends without hooks.\n")
+        sys.stderr.flush()
+        os._exit(128 + signal.SIGTERM)
 
     def open_flag_exchange(self, every: int | None) -> FlagExchange | None:
         """Return what ranks tell each other of flags with; ``None`` for a job of one process."""
@@ -126,8 +144,9 @@ class JobProcesses:
         if not patient:
             dist.barrier(device_ids=[self.ranks.device.index] if self.ranks.device.type == "cuda" else None)
             return
-        assert self._store is not None  # `join` comes first
-        wait_for_all(self._store.group_store(), name, world_size=self.ranks.world_size)
+        assert self._assembly is not None  # `connect` comes first
+        store = self._group.meet(self._assembly.environment, self.ranks)
+        wait_for_all(store.group_store(), name, world_size=self.ranks.world_size)
 
     @property
     def distributed_sampler_kwargs(self) -> Mapping[str, int]:

@@ -32,25 +32,28 @@ class ProcessGroup:
         self.backend: Final = backend
         self.timeout: Final = timeout
 
-    def join(self, environment: ClusterEnvironment, ranks: Ranks) -> JobStore:
-        """Become one of the job's ranks; returns the job's store.
-
-        Raises:
-            RuntimeError: the program has made a group of another size or in other order by itself.
-        """
-        store = JobStore.open(
+    def meet(self, environment: ClusterEnvironment, ranks: Ranks) -> JobStore:
+        """Return the job's store, where the ranks find each other."""
+        return JobStore.open(
             environment.main_address,
             environment.main_port,
             rank=ranks.global_rank,
             world_size=ranks.world_size,
             timeout=self.timeout,
         )
+
+    def join(self, store: JobStore, ranks: Ranks) -> None:
+        """Become one of the job's ranks; returns when all have.
+
+        Raises:
+            RuntimeError: the program has made a group of another size or in other order by itself.
+        """
         backend = self.backend or default_backend(ranks.device)
         wanted = (backend, ranks.global_rank, ranks.world_size)
         if dist.is_initialized():
             if wanted in _KEPT or not _KEPT:
                 _refuse_other_group(ranks)
-                return store
+                return
             self.leave()
         dist.init_process_group(
             backend,
@@ -61,7 +64,6 @@ class ProcessGroup:
             device_id=ranks.device if ranks.device.type == "cuda" else None,
         )
         _KEPT[wanted] = backend
-        return store
 
     def leave(self) -> None:
         """Leave the group, if it's one of ours."""

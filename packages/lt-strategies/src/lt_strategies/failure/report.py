@@ -1,5 +1,6 @@
 """Who prints the first failure of a job, and that it's the last thing printed."""
 
+import atexit
 import os
 import sys
 from collections.abc import Callable
@@ -39,17 +40,19 @@ class Reporter:
         """Let failures that nobody caught be announced while a run is on: a loop of one's own may catch nothing."""
         self._announce = announce
 
-    def own_failure(self, failure: BaseException) -> None:
+    def own_failure(self, failure: BaseException, record: FailureRecord) -> None:
         """Remember that the job's first failure is this one, of this process."""
         self._own = failure
+        if isinstance(failure, SystemExit):  # Python prints none, but nobody else in the job would know why it ended
+            atexit.register(self.at_forced_end, record)
 
     def at_forced_end(self, record: FailureRecord) -> None:
         """Print the first failure where nobody else will, as this process ends without coming back to Python."""
         if self._end_children is not None:
             self._end_children()
-            sys.stderr.write(f"{record.report}\n")
+            _print(record)
         elif self._own is not None and not _launcher_speaks():
-            sys.stderr.write(f"{record.report}\n")
+            _print(record)
 
     def _on_uncaught(self, kind: type[BaseException], failure: BaseException, trace: TracebackType | None) -> None:
         if self._announce is not None and failure is not self._own:
@@ -62,7 +65,15 @@ class Reporter:
         if not isinstance(failure, PeerFailure):
             self._previous(kind, failure, trace)
         elif self._end_children is not None or failure.record.is_seen_by_all:
-            sys.stderr.write(f"{failure.record.report}\n")
+            _print(failure.record)
+
+
+def _print(record: FailureRecord) -> None:
+    # torch puts this process's rank before all that goes to `sys.stderr` here, but the failure may be another's.
+    stream = sys.__stderr__ or sys.stderr
+    sys.stderr.flush()
+    stream.write(f"{record.report}\n")
+    stream.flush()
 
 
 def _launcher_speaks() -> bool:

@@ -75,7 +75,7 @@ class FailureWatch:
         if first.rank != self._rank:
             return PeerFailure(first)
         failure.add_note(f"{first.headline}: the first failure of the job.")
-        REPORTER.own_failure(failure)
+        REPORTER.own_failure(failure, first)
         return failure
 
     def _describe(self, failure: BaseException, step: int | None) -> FailureRecord:
