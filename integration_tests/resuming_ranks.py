@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchdata.stateful_dataloader import StatefulDataLoader
 from torchmetrics import MeanMetric
 
+from lt_checkpoint_io import AsyncCheckpointIO, DistributedCheckpointIO, TorchCheckpointIO
 from lt_core import LightningModule, Trainer
 from lt_fabric import Fabric, seed_everything
 from lt_fabric.data import ResumableLoader
@@ -51,10 +52,12 @@ class Run:
     """Where to save: a hook and its number, e.g. "on_train_batch_end 3"."""
     epochs: int = 2
     num_samples: int = 26
+    checkpoint_io: str = "torch"
 
     @property
     def arguments(self) -> dict[str, Any]:
-        return {"use_distributed_sampler": self.loader not in ("own sampler", "own draws")}
+        kind = {"torch": TorchCheckpointIO, "async": AsyncCheckpointIO, "sharded": DistributedCheckpointIO}
+        return {"use_distributed_sampler": self.loader != "own draws", "plugins": kind[self.checkpoint_io]()}
 
 
 class Learns(LightningModule):
