@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from lt_core.checkpointing.homecoming import come_home, state_to_bring_home
 from lt_core.checkpointing.report import RestoreReport
 from lt_core.checkpointing.restore import read, restore_modules
 from lt_core.run.fit_run import EvaluationRun, FitRun
@@ -48,18 +47,20 @@ def run_guarded(body: Callable[..., Result], run: Run, **kwargs: Any) -> Result:
     """
     job = run.job
     job.state.status = TrainerStatus.RUNNING
-    try:
-        with torch_flags(job.specs.optimization), job.signals.heard(job.runtime.environment.requeue_signal):
-            result: Result = body(run, **kwargs)
-    except BaseException as exception:
-        failure = _announced(run, exception)
-        _interrupt(job, failure)
-        if isinstance(failure, KeyboardInterrupt):
-            rank_zero_info("Interrupted from the keyboard; everything was shut down.")
-            sys.exit(1)
-        if failure is exception:
-            raise
-        raise failure from None  # what this rank raised only follows from it
+    # Heard until hooks have run: who started this job's processes sends SIGTERM to all when one has failed.
+    with job.signals.heard(job.runtime.environment.requeue_signal):
+        try:
+            with torch_flags(job.specs.optimization):
+                result: Result = body(run, **kwargs)
+        except BaseException as exception:
+            failure = _announced(run, exception)
+            _interrupt(job, failure)
+            if isinstance(failure, KeyboardInterrupt):
+                rank_zero_info("Interrupted from the keyboard; everything was shut down.")
+                sys.exit(1)
+            if failure is exception:
+                raise
+            raise failure from None  # what this rank raised only follows from it
     job.state.status = TrainerStatus.FINISHED
     job.state.stage = None
     return result
@@ -81,6 +82,9 @@ def _run_elsewhere(launcher: Launcher, body: Callable[..., Result], run: Run, **
         if isinstance(exception, KeyboardInterrupt):
             sys.exit(1)
         raise
+    # Loaded with processes to start alone, as in `_run_and_report`: `import lt_core` keeps within its budget of modules.
+    from lt_core.checkpointing.homecoming import come_home
+
     come_home(run, state)
     job.state.status = TrainerStatus.FINISHED
     returned: Result = result
@@ -97,6 +101,9 @@ def _run_and_report(body: Callable[..., Result], run: Run, **kwargs: Any) -> tup
     """Run in a process started for it; returns with the result what the caller's process shall know afterwards."""
     run.job.hooks.resume()
     result = run_guarded(body, run, **kwargs)
+    # see `_run_elsewhere`
+    from lt_core.checkpointing.homecoming import state_to_bring_home
+
     return result, state_to_bring_home(run)
 
 

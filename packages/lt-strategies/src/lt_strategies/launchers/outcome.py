@@ -34,6 +34,8 @@ class Failure:
     pickled: bytes | None
     exit_code: int | None = None
     """What `sys.exit` was called with."""
+    notes: tuple[str, ...] = ()
+    """Of the exception."""
     is_peer: bool = False
     """Whether it only follows from another process's failure."""
 
@@ -46,13 +48,15 @@ class Failure:
             text=_text(failure),
             pickled=_pickled(failure),
             exit_code=_exit_code(failure) if isinstance(failure, SystemExit) else None,
+            notes=tuple(getattr(failure, "__notes__", ())),
             is_peer=isinstance(failure, PeerFailure),
         )
 
     def revive(self) -> BaseException:
         """Return the exception to raise in the parent, with the other process's traceback as its cause."""
         failure = self._exception()
-        if not any(f"rank {self.rank} " in note for note in getattr(failure, "__notes__", [])):
+        failure.__notes__ = list(self.notes)
+        if not any(note.startswith(f"rank {self.rank} ") for note in self.notes):
             failure.add_note(f"rank {self.rank} failed: the first failure of the job.")
         failure.__cause__ = RankTraceback(self.text)
         return failure
