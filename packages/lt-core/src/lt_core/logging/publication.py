@@ -6,7 +6,6 @@ from torch import Tensor
 
 from lt_core.logging.recorder import Results
 from lt_core.logging.reduction import Entry, Ranks, reduce_over_ranks, reduced_if_same
-from lt_core.logging.silent_ranks import slots_of_all_ranks
 from lt_core.logging.slots import Slot, Value, settled
 from lt_core.logging.values import Number, to_host, to_tensor
 from lt_interfaces.logger import Logger
@@ -141,7 +140,7 @@ def flush_epoch(results: Results, board: MetricBoard, ranks: Ranks) -> dict[str,
     shared, own = _shared_epoch(results), set(_epoch_slots(results))
     numbers = _first_reduction(shared, ranks)
     if numbers is None:
-        shared = slots_of_all_ranks(results, shared, ranks)
+        shared = _of_all_ranks(results, shared, ranks)
         numbers = reduce_over_ranks([_epoch_entry(slot) for slot in shared], ranks)
     own -= set(shared)
     numbers.update(to_host({slot.rule.names.epoch: settled(slot.epoch_value()[0]) for slot in own}))
@@ -175,7 +174,7 @@ def _slot_of_all_ranks(results: Results, key: str, ranks: Ranks) -> Slot | None:
         return slot
     found = [] if slot is None else [Entry(key, 0.0, 0.0, "sum")]
     if reduced_if_same(found, ranks) is None:  # a rank that had no batch doesn't know of it
-        slot = _named(key, slots_of_all_ranks(results, _shared_epoch(results), ranks))
+        slot = _named(key, _of_all_ranks(results, _shared_epoch(results), ranks))
     return slot
 
 
@@ -208,6 +207,13 @@ def _shared_steps(slots: Iterable[Slot]) -> list[Slot]:
 
 def _shared_epoch(results: Results) -> list[Slot]:
     return [slot for slot in _epoch_slots(results) if _is_shared(slot, slot.epoch_value()[0])]
+
+
+def _of_all_ranks(results: Results, slots: list[Slot], ranks: Ranks) -> list[Slot]:
+    # Loaded with several ranks alone: `import lt_core` keeps within its budget of modules.
+    from lt_core.logging.silent_ranks import slots_of_all_ranks
+
+    return slots_of_all_ranks(results, slots, ranks)
 
 
 def _is_shared(slot: Slot, value: Value) -> bool:

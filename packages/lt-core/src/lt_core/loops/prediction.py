@@ -1,18 +1,20 @@
 """Prediction: a forward pass over all loaders, collecting what it gives."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from lt_core.loops.evaluation import bound_step, entered_stage, evaluation_mode, must_end_here
-from lt_core.loops.gathering import PredictionGathering
 from lt_core.loops.transfer import transfer_function
 from lt_core.run.fit_run import EvaluationRun
 from lt_interfaces.errors import SIGTERMException
 from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.states import RunningStage
+
+if TYPE_CHECKING:
+    from lt_core.loops.gathering import PredictionGathering
 
 
 def predict(run: EvaluationRun, *, keep: bool, gather: bool = False) -> list[list[Any]]:
@@ -24,7 +26,7 @@ def predict(run: EvaluationRun, *, keep: bool, gather: bool = False) -> list[lis
         gather: whether to return those of all ranks, in the order of samples, as one process would.
     """
     job, strategy = run.job, run.job.runtime.strategy
-    gathering = PredictionGathering(run.loaders) if gather and strategy.world_size > 1 else None
+    gathering = _gathering(run) if gather and strategy.world_size > 1 else None
     with entered_stage(job, RunningStage.PREDICTING, None), evaluation_mode(job, "predict"):
         job.hooks.notify("on_predict_start")
         job.hooks.notify("on_predict_epoch_start")
@@ -34,7 +36,7 @@ def predict(run: EvaluationRun, *, keep: bool, gather: bool = False) -> list[lis
     return outputs if gathering is None else gathering.gathered(outputs, strategy)
 
 
-def _predict_batches(run: EvaluationRun, keep: bool, gathering: PredictionGathering | None) -> list[list[Any]]:
+def _predict_batches(run: EvaluationRun, keep: bool, gathering: "PredictionGathering | None") -> list[list[Any]]:
     job, num_loaders = run.job, len(run.loaders.counts)
     transfer, step = (
         transfer_function(job, hands_over=run.loaders.rules.hands_over),
@@ -59,6 +61,13 @@ def _predict_batches(run: EvaluationRun, keep: bool, gathering: PredictionGather
         if keep:
             outputs[loader_idx].append(apply_to_collection(prediction, Tensor, _to_cpu))
     return outputs
+
+
+def _gathering(run: EvaluationRun) -> "PredictionGathering":
+    # Loaded where it's asked for: `import lt_core` keeps within its budget of modules.
+    from lt_core.loops.gathering import PredictionGathering
+
+    return PredictionGathering(run.loaders)
 
 
 def _to_cpu(tensor: Tensor) -> Tensor:

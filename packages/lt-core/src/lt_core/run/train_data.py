@@ -6,7 +6,6 @@ from math import inf
 from typing import Any
 
 from lt_core.run.loaders import StageLoaders
-from lt_core.run.rescaling import rescale
 from lt_core.run.uneven_data import EqualSteps, UnevenData
 from lt_fabric.data import DataPosition, batches, following, order_seed
 from lt_fabric.data.fetching import MarkedStep
@@ -90,6 +89,9 @@ class TrainData:
         self._position = None
         moved = self.position.moved(resumed.positions, rank=strategy.global_rank, world_size=strategy.world_size)
         if moved.scale != 1:
+            # Loaded after a change of ranks or batches alone: `import lt_core` keeps within its budget of modules.
+            from lt_core.run.rescaling import rescale
+
             rescale(progress, moved.scale, row=moved.state["row"])
         self._resumed = replace(resumed, position=moved.state)
 
