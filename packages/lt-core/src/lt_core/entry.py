@@ -82,7 +82,7 @@ def _run_elsewhere(launcher: Launcher, body: Callable[..., Result], run: Run, **
         if isinstance(exception, KeyboardInterrupt):
             sys.exit(1)
         raise
-    # Loaded with processes to start alone, as in `_run_and_report`: `import lt_core` keeps within its budget of modules.
+    # Loaded with processes to start alone: `import lt_core` keeps within its budget of modules.
     from lt_core.checkpointing.homecoming import come_home
 
     come_home(run, state)

@@ -21,9 +21,7 @@ STRATEGY = SingleDeviceStrategy("cpu")
 
 def rules_of(stage: str, mode: str, **rules: Any) -> LoaderRules:
     free = {"limit": 1.0, "overfit": False, "use_distributed_sampler": True, "reload_every_n_epochs": 0}
-    return LoaderRules(
-        stage=stage, mode=mode, **{**free, "seed_items": False, "hands_over": False, **rules}
-    )
+    return LoaderRules(stage=stage, mode=mode, **{**free, "seed_items": False, "hands_over": False, **rules})
 
 
 def loaders_of(passed: Any, *, stage: str = "val", **rules: Any) -> StageLoaders:
