@@ -1,0 +1,1 @@
+"""Jobs that fail in every way, under every launcher, and a table of how they end."""
