@@ -3,8 +3,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lt_strategies.environments.ports import derived_port
-from lt_strategies.environments.variables import chosen_port
+from lt_strategies.environments.ports import chosen_port, derived_port
 
 near_jobs = st.integers(0, 1023)
 near_parts = st.integers(0, 15)

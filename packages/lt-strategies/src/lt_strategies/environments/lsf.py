@@ -5,9 +5,9 @@ import socket
 from pathlib import Path
 from typing import ClassVar, Final
 
-from lt_strategies.environments.ports import derived_port
+from lt_strategies.environments.ports import chosen_port, derived_port
 from lt_strategies.environments.started_elsewhere import StartedOnce
-from lt_strategies.environments.variables import chosen_port, number
+from lt_strategies.environments.variables import number
 
 _NEEDED: Final = ("LSB_JOBID", "LSB_DJOB_RANKFILE", "JSM_NAMESPACE_LOCAL_RANK", "JSM_NAMESPACE_SIZE")
 

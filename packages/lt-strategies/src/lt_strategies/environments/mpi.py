@@ -6,9 +6,9 @@ import zlib
 from functools import cached_property
 from typing import Any, ClassVar, Final
 
-from lt_strategies.environments.ports import DEFAULT_PORT, derived_port
+from lt_strategies.environments.ports import DEFAULT_PORT, chosen_port, derived_port
 from lt_strategies.environments.started_elsewhere import StartedOnce
-from lt_strategies.environments.variables import chosen_port, number
+from lt_strategies.environments.variables import number
 
 # Open MPI's, then those of MPICH and Intel MPI.
 _SIZE: Final = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")

@@ -1,6 +1,9 @@
 """The port at which processes meet that can't talk to each other yet: each derives it from what all know."""
 
+import os
 from typing import Final
+
+from lt_strategies.environments.variables import number
 
 DEFAULT_PORT: Final = 12910
 """The port where nothing is known to derive one from."""
@@ -8,6 +11,11 @@ DEFAULT_PORT: Final = 12910
 _FIRST: Final = 10000
 _JOBS: Final = 1024
 _PARTS: Final = 16
+
+
+def chosen_port() -> int | None:
+    """Return the port that ``MASTER_PORT`` names, if it's set."""
+    return None if "MASTER_PORT" not in os.environ else number("MASTER_PORT")
 
 
 def derived_port(job: int, part: int) -> int:

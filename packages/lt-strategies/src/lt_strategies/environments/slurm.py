@@ -8,13 +8,14 @@ import subprocess
 from typing import ClassVar, Final
 
 from lt_interfaces.rank_zero import rank_zero_warn
-from lt_strategies.environments.ports import DEFAULT_PORT, chosen_port, derived_port
+from lt_strategies.environments.ports import derived_port
 from lt_strategies.environments.slurm_nodelist import expand_nodelist
 from lt_strategies.environments.started_elsewhere import StartedElsewhere
 
 _INTERACTIVE: Final = ("bash", "interactive")
 _STARTED_BY_MPIRUN: Final = ("OMPI_COMM_WORLD_SIZE", "MPI_LOCALRANKID")
 _SCONTROL_SECONDS: Final = 60
+_PORT_WITHOUT_JOB: Final = 12910
 
 
 class SLURMEnvironment(StartedElsewhere):
@@ -57,9 +58,11 @@ class SLURMEnvironment(StartedElsewhere):
 
     @property
     def main_port(self) -> int:
-        chosen, job = chosen_port(), os.environ.get("SLURM_JOB_ID")
-        if chosen is not None or job is None:
-            return chosen or DEFAULT_PORT
+        if "MASTER_PORT" in os.environ:
+            return int(os.environ["MASTER_PORT"])
+        job = os.environ.get("SLURM_JOB_ID")
+        if job is None:
+            return _PORT_WITHOUT_JOB
         # One more than the step: the batch script, which is outside of steps, has a port of its own.
         return derived_port(int(job), int(os.environ.get("SLURM_STEP_ID", "-1")) + 1)
 

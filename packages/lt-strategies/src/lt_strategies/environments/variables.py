@@ -15,8 +15,3 @@ def number(variable: str) -> int:
     found = "it isn't set" if value is None else f"it's {value!r}"
     message = f"The variable {variable} should hold a number, set by whoever started this process, but {found}."
     raise RuntimeError(message)
-
-
-def chosen_port() -> int | None:
-    """Return the port that ``MASTER_PORT`` names, if it's set."""
-    return None if "MASTER_PORT" not in os.environ else number("MASTER_PORT")
