@@ -97,6 +97,20 @@ class FailureBoard:
             message = "The job's store has ended."
             raise ConnectionError(message)
 
+    def show(self, rank: int, place: str) -> None:
+        """Let the others know where this rank is."""
+        with contextlib.suppress(RuntimeError):
+            self._store.set(f"place {self._run}/{rank}", place)
+
+    def shown(self) -> str:
+        """Return where the ranks are, a line for each that has said so."""
+        lines = []
+        with contextlib.suppress(RuntimeError):
+            for rank in range(self._world_size):
+                if self._store.check([key := f"place {self._run}/{rank}"]):
+                    lines.append(f"rank {rank} {self._store.get(key).decode()}")
+        return "\n".join(lines)
+
     def leave(self, *, patience_seconds: float) -> None:
         """Say that this process looks no more; where rank 0 holds the store, it waits for the others to say so."""
         waits = self._is_held_here and self._holder == "rank 0"

@@ -17,6 +17,8 @@ class FailureRecord:
     seconds: float = 0.0
     """When it was seen: seconds since the epoch, by the clock of who saw it."""
     traceback: str = ""
+    places: str = ""
+    """Where each rank was, if somebody wanted to know (`LT_DEBUG_COLLECTIVES`)."""
     is_seen_by_all: bool = False
     """Whether nobody could write it down for the others, so that each process speaks for itself."""
 
@@ -56,8 +58,12 @@ class FailureRecord:
     @property
     def report(self) -> str:
         """The traceback, if there's one, and who failed: what is shown where the job ends."""
-        last = f"{self.headline}: the first failure of the job."
-        return f"{self.traceback}\n{last}" if self.traceback else last
+        return "\n".join(part for part in (self.traceback, self.places, self.note) if part)
+
+    @property
+    def note(self) -> str:
+        """Who failed, as a sentence."""
+        return f"{self.headline}: the first failure of the job."
 
 
 class PeerFailure(RuntimeError):

@@ -4,9 +4,11 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from lt_strategies.failure.board import FailureBoard
+from lt_strategies.failure.collective_log import COLLECTIVES
 from lt_strategies.failure.interruption import MainThreadInterruption
 from lt_strategies.failure.lost_connection import is_lost_connection
 from lt_strategies.failure.parentage import end_with_parent
@@ -50,6 +52,7 @@ class FailureWatch:
         """Start watching; on the main thread, that can be interrupted."""
         end_with_parent(self._grace_seconds + 1)
         REPORTER.install()
+        COLLECTIVES.install_if_wanted()
         REPORTER.during_run(lambda failure: self.announce(failure, step=None))
         self._interruption.install()
         self._thread.start()
@@ -74,7 +77,9 @@ class FailureWatch:
         self._abort()
         if first.rank != self._rank:
             return PeerFailure(first)
-        failure.add_note(f"{first.headline}: the first failure of the job.")
+        if first.places:
+            failure.add_note(first.places)
+        failure.add_note(first.note)
         REPORTER.own_failure(failure, first)
         return failure
 
@@ -82,7 +87,11 @@ class FailureWatch:
         what = "failed"
         if is_lost_connection(failure):
             what = "lost its connection to another rank, which probably died,"
-        return FailureRecord.of_exception(failure, rank=self._rank, step=step, what=what)
+        record = FailureRecord.of_exception(failure, rank=self._rank, step=step, what=what)
+        if not COLLECTIVES.is_on:
+            return record
+        self._board.show(self._rank, COLLECTIVES.describe())
+        return replace(record, places=self._board.shown())
 
     def _better_than(self, failure: BaseException) -> FailureRecord | None:
         """Wait a moment for the record of the rank whose end closed a connection of ours."""
@@ -96,6 +105,8 @@ class FailureWatch:
 
     def _watch(self) -> None:
         while not self._is_over.wait(POLL_SECONDS):
+            if COLLECTIVES.is_on:
+                self._board.show(self._rank, COLLECTIVES.describe())
             first = self._board.first()
             if first is not None:
                 self._end_after(first)
