@@ -55,6 +55,8 @@ class Chain:
     shapes: Sequence[dict[str, int]]
     epochs: int = 2
     """In one process that was never several, later epochs have an order that depends on what was drawn before."""
+    at_end: bool = False
+    """Whether the first job hands over when an epoch is trained, but not closed: its means aren't logged yet."""
 
     def __post_init__(self) -> None:
         self.steps: dict[int, Any] = {}
@@ -69,8 +71,9 @@ class Chain:
             validates=False,
             num_samples=48,
             epochs=self.epochs,
-            resume="handed over" if index else None,
-            stop_after=None if is_last else 2 * shape.get("accumulation", 1),
+            resume=(LATE if self.at_end else "handed over") if index else None,
+            stop_after=None if is_last or self.at_end else 2 * shape.get("accumulation", 1),
+            save_at=(LATE,) if self.at_end and index == 0 else (),
             **shape,  # type: ignore[arg-type]  # all of them are numbers
         )
 
@@ -84,6 +87,8 @@ CHAINS = (
     ("2x4, 1x4 twice, 2x4", [TWO, HALF, TWO], 2),
     ("1x8, 2x4, 1x8", [ONE, TWO, ONE], 1),
     ("3x4, 2x6", [THREE, SIX], 2),
+    ("2x4, 1x8, at an epoch's end", [TWO, ONE], 1, True),
+    ("1x8, 2x4, at an epoch's end", [ONE, TWO], 1, True),
 )
 
 

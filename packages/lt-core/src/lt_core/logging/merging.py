@@ -5,7 +5,7 @@ Rank 0 takes what all ranks had together, the others what changes nothing: so me
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, Final
 
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
@@ -15,6 +15,9 @@ from lt_core.logging.metric_objects import MetricState, begin_lists_like, list_s
 from lt_core.logging.slots import NEUTRAL
 
 State = Mapping[str, Any]
+
+_EXTREMES: Final = {"dim_zero_min": torch.minimum, "dim_zero_max": torch.maximum}
+"""torchmetrics' names of reductions that need to know nothing else."""
 
 
 def merged_results(saved: Sequence[State], *, rank: int) -> State:
@@ -105,25 +108,42 @@ def _nothing(whole: State, reduction: str) -> State:
 
 def _merge(metric: Any, states: Sequence[MetricState]) -> bool:
     """Let a metric take in what it held on other ranks; returns whether it can."""
-    if not states:
-        return callable(getattr(metric, "merge_state", None)) and not _averages(metric)
-    if _averages(metric) or not callable(getattr(metric, "merge_state", None)):
+    reductions = _reductions(metric)
+    # What's averaged over ranks depends on how many of them hold something.
+    if "dim_zero_mean" in reductions.values() or not callable(getattr(metric, "merge_state", None)):
         return False
     for state in states:
         there = apply_to_collection(state["accumulators"], Tensor, lambda tensor: tensor.to(metric.device))
         try:
-            metric.merge_state(there)
+            _take_in(metric, there, reductions)
         except (RuntimeError, TypeError, ValueError):  # torchmetrics' words for a metric that takes more than this
             return False
         metric._update_count += state["update_count"]
     metric._computed = None
-    return True
+    return bool(states) or _can_merge(metric, reductions)
 
 
-def _averages(metric: Any) -> bool:
-    """Say whether a metric averages what ranks hold: then it matters how many hold something."""
-    reductions = getattr(metric, "_reductions", {}).values()
-    return any(getattr(function, "__name__", "") == "dim_zero_mean" for function in reductions)
+def _take_in(metric: Any, there: State, reductions: Mapping[str, str]) -> None:
+    if not _holds_extremes(reductions):
+        metric.merge_state(there)
+        return
+    # torchmetrics' `MinMetric` and `MaxMetric` refuse to be merged, though nothing is easier.
+    for name, reduction in reductions.items():
+        setattr(metric, name, _EXTREMES[reduction](getattr(metric, name), there[name]))
+
+
+def _can_merge(metric: Any, reductions: Mapping[str, str]) -> bool:
+    return _holds_extremes(reductions) or getattr(metric, "full_state_update", None) is False
+
+
+def _holds_extremes(reductions: Mapping[str, str]) -> bool:
+    return bool(reductions) and set(reductions.values()) <= set(_EXTREMES)
+
+
+def _reductions(metric: Any) -> dict[str, str]:
+    """Return how torchmetrics reduces each accumulator over ranks."""
+    functions = getattr(metric, "_reductions", {})
+    return {name: getattr(function, "__name__", "") for name, function in functions.items()}
 
 
 def _empty(metric: Any) -> None:
