@@ -1,21 +1,26 @@
 """A small job on two ranks, run as a script: what each rank trained on goes to files; ends as its arguments say.
 
 job_script.py FOLDER STRATEGY [--steps N] [--kill-at STEP] [--signal-at STEP --signal-rank R] [--ckpt-path PATH]
+    [--devices N] [--num-nodes N] [--step-seconds S]
 """
 
 import argparse
 import json
 import os
 import signal
+import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 import lt
+
+# How often torchrun or SLURM has started this job again.
+LIFE: Final = os.environ.get("TORCHELASTIC_RESTART_COUNT", os.environ.get("SLURM_RESTART_COUNT", "0"))
 
 
 class Numbered(Dataset[tuple[Tensor, Tensor]]):
@@ -45,15 +50,15 @@ class Net(lt.LightningModule):
         loss = (self.network(rows) - rows.sum(dim=1, keepdim=True)).square().mean()
         self._note({"step": self.global_step, "samples": indices.tolist(), "loss": loss.item()})
         self._end_if_told()
+        time.sleep(self.arguments.step_seconds)
         return loss
 
     def _note(self, entry: dict[str, Any]) -> None:
-        life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        with Path(self.arguments.folder, f"rank{self.global_rank}-{life}.jsonl").open("a") as file:
+        with Path(self.arguments.folder, f"rank{self.global_rank}-{LIFE}.jsonl").open("a") as file:
             file.write(json.dumps(entry) + "\n")
 
     def _end_if_told(self) -> None:
-        wanted, first_life = self.arguments, os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+        wanted, first_life = self.arguments, LIFE == "0"
         if self.global_step == wanted.kill_at and self.global_rank == 1 and first_life:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.global_step == wanted.signal_at and wanted.signal_rank in (self.global_rank, -1):
@@ -74,6 +79,9 @@ def main() -> None:
     parser.add_argument("--signal-at", type=int, default=-1)
     parser.add_argument("--signal-rank", type=int, default=0)
     parser.add_argument("--ckpt-path")
+    parser.add_argument("--devices", type=int, default=2)
+    parser.add_argument("--num-nodes", type=int, default=1)
+    parser.add_argument("--step-seconds", type=float, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     lt.seed_everything(5, verbose=False)
@@ -82,7 +90,8 @@ def main() -> None:
     )
     trainer = lt.Trainer(
         accelerator="cpu",
-        devices=2,
+        devices=arguments.devices,
+        num_nodes=arguments.num_nodes,
         strategy=arguments.strategy,
         max_steps=arguments.steps,
         callbacks=[save_each],
