@@ -60,3 +60,28 @@ def test_without_a_signal_nothing_happens() -> None:
         check=False,
     )
     assert (process.returncode, process.stdout) == (0, "ready\nover\n")
+
+
+FORKED: Final = """
+told, tells = os.pipe()
+child = os.fork()
+if not child:
+    os.write(tells, b"here")
+    time.sleep(20)
+    os._exit(0)
+os.read(told, 4)
+os.kill(child, signal.SIGTERM)
+os.waitpid(child, os.WNOHANG)
+native, mutex, later = ctypes.CDLL(None), ctypes.create_string_buffer(64), (ctypes.c_long * 2)(int(time.time()) + 4, 0)
+native.pthread_mutex_lock(mutex)
+native.pthread_mutex_timedlock(mutex, later)
+os.kill(child, signal.SIGKILL)
+"""
+
+
+def test_a_signal_to_a_forked_process_is_not_taken_for_ones_own() -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(main=FORKED)], capture_output=True, text=True, timeout=40, check=False
+    )
+    assert process.returncode == 0, process.stdout
+    assert "stuck" not in process.stdout

@@ -15,6 +15,20 @@ _POLL_SECONDS: Final = 0.5
 _PROBE: Final = signal.SIGRTMIN + 6 if hasattr(signal, "SIGRTMIN") else getattr(signal, "SIGURG", None)
 
 
+_LISTENING: Final[set[int]] = set()
+
+
+def _stop_listening_in_child() -> None:
+    """Let a forked process, such as a loader's worker, not write its own signals into this one's pipe."""
+    if os.getppid() in _LISTENING:
+        _LISTENING.clear()
+        signal.set_wakeup_fd(-1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_stop_listening_in_child)
+
+
 class TerminationGuard:
     """Notices SIGTERM in a thread of its own, and that the main thread runs no Python code after it.
 
@@ -49,6 +63,7 @@ class TerminationGuard:
             os.close(writer)
             return
         self._pipe = (reader, writer)
+        _LISTENING.add(os.getpid())
         self._before = signal.signal(_PROBE, lambda *_: self._answered.set())
         self._thread.start()
 
@@ -58,6 +73,7 @@ class TerminationGuard:
             return
         self._is_over.set()
         self._thread.join(timeout=1)
+        _LISTENING.discard(os.getpid())
         if threading.current_thread() is threading.main_thread():
             signal.set_wakeup_fd(-1)
             signal.signal(_PROBE, self._before)
