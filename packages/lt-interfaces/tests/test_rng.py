@@ -18,6 +18,7 @@ from lt_interfaces.rng import (
     restore_rng_state,
     seed_everything,
     seed_worker,
+    share_draws,
 )
 
 
@@ -50,6 +51,20 @@ def test_seed_is_left_for_processes_to_come(monkeypatch: pytest.MonkeyPatch) -> 
 def test_environment_decides_when_no_seed_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PL_GLOBAL_SEED", "123")
     assert seed_everything(verbose=False) == 123
+
+
+def test_processes_that_share_draws_draw_the_same_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lt_interfaces.rng._shared_draws", [])
+
+    def drawn_after(shared: int) -> list[int]:
+        share_draws(shared)
+        seeds = []
+        for _ in range(2):
+            monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+            seeds.append(seed_everything(verbose=False))
+        return seeds
+
+    assert drawn_after(3) == drawn_after(3) != drawn_after(4)
 
 
 def test_a_drawn_seed_is_announced_and_differs(

@@ -263,6 +263,9 @@ class LightningModule(HyperparametersMixin, nn.Module):
         if self.automatic_optimization:
             message = "`manual_backward` is for manual optimization: set `self.automatic_optimization = False`."
             raise MisconfigurationException(message)
+        if self._trainer is None and self._fabric is not None:
+            self._fabric.backward(loss, *args, **kwargs)
+            return
         self.trainer.manual_backward(loss, *args, **kwargs)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:

@@ -11,6 +11,7 @@ import torch
 from lt_fabric.gathering import gather_objects
 from lt_interfaces import Accelerator, CheckpointIO, ClusterEnvironment, Precision, Strategy
 from lt_interfaces.rank_zero import rank_zero_warn
+from lt_interfaces.rng import share_draws
 
 _SEED: Final = "PL_GLOBAL_SEED"
 
@@ -62,9 +63,11 @@ def set_up_process(runtime: Runtime) -> None:
 def _share_seed(strategy: Strategy) -> None:
     """Let ``PL_GLOBAL_SEED`` be rank 0's everywhere: the order of samples that ranks share follows it. Collective.
 
-    Random generators stay as they are, so ranks may draw other numbers.
+    Random generators stay as they are, so ranks may draw other numbers. A seed drawn from now on is the same on all.
     """
-    seeds = gather_objects(strategy, os.environ.get(_SEED))
+    told = gather_objects(strategy, [os.environ.get(_SEED), int.from_bytes(os.urandom(4), "little")])
+    share_draws(told[0][1])
+    seeds = [seed for seed, _ in told]
     if len(set(seeds)) == 1:
         return
     other = next(rank for rank, seed in enumerate(seeds) if seed != seeds[0])

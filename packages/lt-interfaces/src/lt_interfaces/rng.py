@@ -20,14 +20,16 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from lt_interfaces.rank_zero import global_rank, rank_zero_info
 
 _LARGEST_SEED = 2**32 - 1  # numpy takes no larger one
+_shared_draws: list[random.Random] = []  # what seeds of a job are drawn with; empty before its ranks have met
 
 
 def seed_everything(seed: int | None = None, workers: bool = True, verbose: bool = True) -> int:
     """Seed python, numpy (where installed) and torch with all its devices, and return the seed.
 
     Without a seed the environment variable ``PL_GLOBAL_SEED`` decides; without that one is drawn at random and said
-    aloud. The seed is left in ``PL_GLOBAL_SEED``, where processes launched later find it. Processes that were started
-    from outside (torchrun, srun) each draw their own, so give these a seed.
+    aloud. The seed is left in ``PL_GLOBAL_SEED``, where processes launched later find it. Ranks draw the same one once
+    they have met (`share_draws`); before that, processes that were started from outside (torchrun, srun) each draw
+    their own, so give these a seed.
 
     Args:
         seed: a whole number from 0 to 2**32 - 1.
@@ -54,6 +56,11 @@ def seed_everything(seed: int | None = None, workers: bool = True, verbose: bool
     if find_spec("numpy") is not None:
         _numpy_random().seed(chosen)
     return chosen
+
+
+def share_draws(seed: int) -> None:
+    """Let `seed_everything` without a seed draw the same ones in all processes that call this with one number."""
+    _shared_draws[:] = [random.Random(seed)]
 
 
 def reset_seed() -> None:
@@ -191,12 +198,16 @@ def _choose_seed(seed: int | None) -> tuple[int, str]:
         return operator.index(seed), "the given seed"
     from_environment = os.environ.get("PL_GLOBAL_SEED")
     if from_environment is None:
-        return int.from_bytes(os.urandom(4), "little"), "drawn at random"
+        return _draw_seed(), "drawn at random"
     try:
         return int(from_environment), "from PL_GLOBAL_SEED"
     except ValueError as error:
         message = f"The environment variable `PL_GLOBAL_SEED` must be a whole number, not {from_environment!r}"
         raise ValueError(message) from error
+
+
+def _draw_seed() -> int:
+    return _shared_draws[0].getrandbits(32) if _shared_draws else int.from_bytes(os.urandom(4), "little")
 
 
 def _derive(stream: str, consumer: str) -> int:

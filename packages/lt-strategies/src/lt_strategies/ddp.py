@@ -1,7 +1,7 @@
 """The strategy of one replica of the module per process, whose gradients are averaged."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -200,24 +200,10 @@ class DDPStrategy(Strategy):
         wrapped = self._wrapping.wrapper_of(module)
         if not enabled or wrapped is None:
             return nullcontext()
-        if self._wrapping.manual is not None:
-            return self._unsynchronised_manual()
-        context: AbstractContextManager[None] = wrapped.no_sync()
-        return context
-
-    @contextmanager
-    def _unsynchronised_manual(self) -> Iterator[None]:
-        manual = self._wrapping.manual
-        assert manual is not None  # asked before
-        manual.synchronises = False
-        try:
-            yield
-        finally:
-            manual.synchronises = True
+        return self._wrapping.unsynchronised(wrapped)
 
     def backward(self, loss: Tensor, run_backward: Callable[..., None], *args: Any, **kwargs: Any) -> None:
-        if self._wrapping.manual is not None:
-            self._wrapping.manual.prepare_backward(loss)
+        self._wrapping.prepare_backward(loss)
         self._parts.precision.backward(loss, run_backward, *args, **kwargs)
 
     def optimizer_step(

@@ -1,6 +1,7 @@
 """Modules wrapped into torch's DistributedDataParallel, and their steps run through it."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from typing import Any, Final
@@ -50,13 +51,12 @@ class Wrapping:
         self._arguments: Final = dict(arguments)
         self._comm_hook: Final = comm_hook
         self._wrappers: Final[list[DistributedDataParallel]] = []
-        self.manual: ManualWrapper | None = None
-        """The wrapped module that differentiates by itself within its training step."""
+        self._manual: Final[dict[DistributedDataParallel, ManualWrapper]] = {}
 
     def clear(self) -> None:
         """Forget all modules."""
         self._wrappers.clear()
-        self.manual = None
+        self._manual.clear()
 
     def wrap(self, module: nn.Module, device: torch.device, *, num_optimizers: int) -> DistributedDataParallel:
         """Return the module wrapped."""
@@ -71,7 +71,7 @@ class Wrapping:
             self._comm_hook.register(wrapped)
         self._wrappers.append(wrapped)
         if is_manual:
-            self.manual = ManualWrapper(wrapped)
+            self._manual[wrapped] = ManualWrapper(wrapped)
         return wrapped
 
     def wrapper_of(self, module: nn.Module) -> DistributedDataParallel | None:
@@ -95,13 +95,40 @@ class Wrapping:
             step: Callable[..., Any] = getattr(original, name)
             return step
         redirected = StepRedirection(wrapped, original, name)
-        return self.manual.bind(redirected) if self.manual is not None else _explained(redirected)
+        manual = self._manual.get(wrapped)
+        return _explained(redirected) if manual is None else manual.bind(redirected)
+
+    def prepare_backward(self, loss: Tensor) -> None:
+        """Let the module whose training step differentiates by itself average the gradients of this backward."""
+        for manual in self._manual.values():
+            # A loss of another module would leave this one's gradients half averaged.
+            if manual.is_stepping or len(self._wrappers) == 1:
+                manual.prepare_backward(loss)
+
+    @contextmanager
+    def unsynchronised(self, wrapped: DistributedDataParallel) -> Iterator[None]:
+        """Let backward leave the gradients of a wrapped module unsynchronised."""
+        manual = self._manual.get(wrapped)
+        if manual is not None:
+            manual.synchronises = False
+        try:
+            with wrapped.no_sync():
+                yield
+        finally:
+            if manual is not None:
+                manual.synchronises = True
 
 
 class ManualWrapper:
-    """A wrapped module whose training step calls backward by itself, as often as it likes."""
+    """A wrapped module whose training step calls backward by itself, as often as it likes.
+
+    Args:
+        wrapped: the module.
+    """
 
     def __init__(self, wrapped: DistributedDataParallel) -> None:
+        self.is_stepping = False
+        """Whether its training step is running."""
         self.synchronises = True
         """Whether backward averages gradients over ranks."""
         self._wrapped: Final = wrapped
@@ -110,8 +137,13 @@ class ManualWrapper:
         """Return the training step; the wrapper expects no backward after it, as that happens within."""
 
         def step(*args: Any, **kwargs: Any) -> Any:
+            self.is_stepping = True
             self._wrapped.require_backward_grad_sync = False
-            return redirected(*args, **kwargs)
+            try:
+                return redirected(*args, **kwargs)
+            finally:
+                self.is_stepping = False
+                self._wrapped.require_backward_grad_sync = True  # for a plain forward, whose backward follows it
 
         return step
 
