@@ -14,6 +14,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated", "ign
 EARLY, LATE = "on_train_batch_end 2", "on_train_epoch_end 1"
 
 
+@pytest.fixture(autouse=True)
+def _seeds_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs in this process leave no seed in the environment."""
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        monkeypatch.setenv(name, "0")
+
+
 def test_each_rank_goes_on_exactly_from_any_step_with_any_loader(tmp_path: Path) -> None:
     runs = [
         Run("any step", save_at=("on_train_batch_end 1", EARLY, "on_train_batch_end 6", "on_validation_batch_end 2")),

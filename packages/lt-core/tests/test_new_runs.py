@@ -138,7 +138,8 @@ def test_items_are_seeded_only_where_that_was_asked_for(tmp_path: Path) -> None:
     assert net.seen["train"][:4] != net.seen["train"][4:]
 
 
-def test_the_seed_of_the_run_seeds_its_items(tmp_path: Path) -> None:
+def test_the_seed_of_the_run_seeds_its_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
     named, net = Remembers(), Remembers()
     trainer_with(tmp_path, limit_val_batches=0, seed_items=11).fit(named, noise())
     with pytest.raises(MisconfigurationException, match="`seed_everything`"):
