@@ -116,3 +116,14 @@ def test_the_best_accelerator_is_asked_for_its_devices(monkeypatch: pytest.Monke
 def test_batch_norm_over_ranks_is_said_to_do_nothing_on_one_device() -> None:
     with pytest.warns(PossibleUserWarning, match="`sync_batchnorm=True` has no effect with SingleDeviceStrategy"):
         assemble(resolve_hardware(accelerator="cpu", sync_batchnorm=True))
+
+
+def test_one_device_in_each_of_several_processes_is_worth_a_word_unless_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    offer(monkeypatch, "strategies", ddp=ManyStrategy)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.warns(PossibleUserWarning, match=r"one of 2 processes.*`strategy='single_device'`"):
+        put_together(accelerator="cpu", devices=1)
+    assert put_together(accelerator="cpu", devices=1, strategy="single_device").strategy.world_size == 1

@@ -3,7 +3,7 @@
 import torch
 
 from lt_fabric.accelerator_choice import choose_accelerator
-from lt_fabric.device_choice import choose_devices, is_interactive
+from lt_fabric.device_choice import choose_devices, is_interactive, started_processes
 from lt_fabric.hardware import HardwareSpec
 from lt_fabric.runtime import Runtime
 from lt_interfaces import (
@@ -46,6 +46,7 @@ def assemble(hardware: HardwareSpec, *, checkpoint_io: CheckpointIO | None = Non
     devices = choose_devices(hardware, accelerator, environment=environment, strategy=strategy)
     if strategy is None:
         strategy = _automatic_strategy(len(devices), hardware.num_nodes)
+        _warn_if_each_runs_alone(environment, strategy)
     _warn_if_alone(hardware, strategy)
     precision = _make_precision(hardware.precision, devices[0])
     _refuse_unsupported(strategy, accelerator=accelerator, precision=precision)
@@ -73,6 +74,18 @@ def _warn_if_alone(hardware: HardwareSpec, strategy: Strategy) -> None:
         rank_zero_warn(
             f"`sync_batchnorm=True` has no effect with {type(strategy).__name__}: it runs one process, which has nobody"
             " to synchronise with.",
+            category=PossibleUserWarning,
+        )
+
+
+def _warn_if_each_runs_alone(environment: ClusterEnvironment, strategy: Strategy) -> None:
+    """Say that a job of several processes was given one device: each of them does all the work, into the same files."""
+    started = started_processes(environment)
+    if started > 1 and not strategy.supports(Capability.SEVERAL_PROCESSES):
+        rank_zero_warn(
+            f"One device was asked for, but this is one of {started} processes: each of them runs alone, over all the "
+            "data. Set `devices` and `num_nodes` to what was started, or say by `strategy='single_device'` that this "
+            "is meant.",
             category=PossibleUserWarning,
         )
 

@@ -42,7 +42,9 @@ def choose_devices(
     else:
         devices = accelerator.parse_devices(hardware.devices)
     if not is_several_possible:
-        reason = _reason_for_several(hardware, num_devices=len(devices), world_size=_world_size(environment, strategy))
+        # A strategy asked for by name may train in each process alone.
+        started = started_processes(environment) if strategy is None else 1
+        reason = _reason_for_several(hardware, num_devices=len(devices), world_size=started)
         _refuse_several(reason, strategy)
     return tuple(devices)
 
@@ -75,7 +77,7 @@ def _started_per_node(environment: ClusterEnvironment, accelerator: Accelerator,
     """Return how many processes somebody else has started on each node, where there may be a device for each."""
     if not environment.creates_processes_externally:
         return 1
-    started = _world_size(environment, None)
+    started = started_processes(environment)
     try:
         accelerator.parse_devices(started // num_nodes)
     except MisconfigurationException:
@@ -83,10 +85,8 @@ def _started_per_node(environment: ClusterEnvironment, accelerator: Accelerator,
     return started // num_nodes
 
 
-def _world_size(environment: ClusterEnvironment, strategy: Strategy | None) -> int:
-    """Return the number of processes already started; a strategy asked for by name may train in each alone."""
-    if strategy is not None:
-        return 1
+def started_processes(environment: ClusterEnvironment) -> int:
+    """Return the number of the job's processes, as far as they have been started already."""
     variable = os.environ.get("WORLD_SIZE", "")
     return max(environment.world_size(), int(variable) if variable.isdecimal() else 1)
 
