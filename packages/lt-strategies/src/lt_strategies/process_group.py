@@ -9,9 +9,12 @@ import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from lt_interfaces import ClusterEnvironment
+from lt_strategies.group_sockets import GROUP_SOCKETS
 from lt_strategies.job_store import JobStore
+from lt_strategies.patience import wait_for_all
 from lt_strategies.ranks import Ranks
 
+_STARTING: Final = timedelta(minutes=30)
 _KEPT: dict[tuple[str, int, int], str] = {}
 """The group that this process is in: its backend, rank and world size, as the next run may ask for the same."""
 
@@ -39,7 +42,7 @@ class ProcessGroup:
             environment.main_port,
             rank=ranks.global_rank,
             world_size=ranks.world_size,
-            timeout=self.timeout,
+            timeout=max(self.timeout, _STARTING),
         )
 
     def join(self, store: JobStore, ranks: Ranks) -> None:
@@ -47,6 +50,7 @@ class ProcessGroup:
 
         Raises:
             RuntimeError: the program has made a group of another size or in other order by itself.
+            TimeoutError: a rank never came.
         """
         backend = self.backend or default_backend(ranks.device)
         wanted = (backend, ranks.global_rank, ranks.world_size)
@@ -55,14 +59,18 @@ class ProcessGroup:
                 _refuse_other_group(ranks)
                 return
             self.leave()
-        dist.init_process_group(
-            backend,
-            store=store.group_store(),
-            rank=ranks.global_rank,
-            world_size=ranks.world_size,
-            timeout=self.timeout,
-            device_id=ranks.device if ranks.device.type == "cuda" else None,
-        )
+        group_store = store.group_store()
+        # Processes may start far apart, and the timeout is for ranks that work together.
+        wait_for_all(group_store, "starting", world_size=ranks.world_size, timeout=max(self.timeout, _STARTING))
+        with GROUP_SOCKETS.opened_within():
+            dist.init_process_group(
+                backend,
+                store=group_store,
+                rank=ranks.global_rank,
+                world_size=ranks.world_size,
+                timeout=self.timeout,
+                device_id=ranks.device if ranks.device.type == "cuda" else None,
+            )
         _KEPT[wanted] = backend
 
     def leave(self) -> None:
@@ -73,6 +81,7 @@ class ProcessGroup:
 
     def abort(self) -> None:
         """Close all connections at once, so that peers waiting for this rank hear of it; from any thread."""
+        GROUP_SOCKETS.shut_down()
         if dist.is_initialized():
             distributed_c10d._abort_process_group()
         _KEPT.clear()
