@@ -1,7 +1,8 @@
 """A job of torch alone: an environment, and ranks that add up ones until something happens.
 
 Run as a program: ``plain_job.py HOW WHAT RANK [STEPS]``, where HOW is "script", a start method of multiprocessing, or
-"outside" where other programs start the processes; WHAT happens to that RANK in step 3.
+"outside" where other programs start the processes; WHAT happens to that RANK in step 3
+("raise", "exit", "kill", "kill once", "sleep", "stop" or "nothing").
 """
 
 import os
@@ -161,7 +162,7 @@ def _happen(what: str) -> None:
         raise ValueError(message)
     if what == "exit":
         sys.exit(3)
-    if what == "kill":
+    if what == "kill" or (what == "kill once" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"):
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "sleep":
         time.sleep(100)
