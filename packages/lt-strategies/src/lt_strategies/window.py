@@ -34,15 +34,19 @@ class DDPWindow(AccumulationWindow):
         self._device = device
         self._weights = LossWeights()
         self._reference: Tensor | None = None
+        self._is_synchronised = False
 
     def reopen(self, length: int) -> None:
         """Forget the last window and plan one of ``length`` micro-batches."""
         self.held = 0
+        self._is_synchronised = False
         self._weights.reopen(length)
 
     def begin(self, *, is_last: bool) -> None:
+        self._is_synchronised = is_last
         for wrapper in self._wrappers():
-            wrapper.require_backward_grad_sync = is_last
+            if wrapper.require_backward_grad_sync is not is_last:  # setting an attribute of a module takes long
+                wrapper.require_backward_grad_sync = is_last
 
     def add(self, loss: Tensor, weight: Number | None = None) -> Tensor:
         self.held += 1
@@ -54,6 +58,8 @@ class DDPWindow(AccumulationWindow):
         return self._weights.scaled(loss, weight, reference=self._reference)
 
     def close(self) -> None:
+        if self.held and not self._is_synchronised:
+            self._synchronise()
         total = self._weights.total
         if self._weights.reference is None or not isinstance(total, Tensor):
             factor = self._weights.factor()
@@ -69,6 +75,17 @@ class DDPWindow(AccumulationWindow):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.held = state["held"]
         self._weights.load_state_dict(state)
+
+    def _synchronise(self) -> None:
+        """Average gradients over ranks: the window ended before the micro-batch that was to be its last."""
+        for wrapper in self._wrappers():
+            trained = [parameter for parameter in wrapper.parameters() if parameter.requires_grad]
+            has_gradient = torch.tensor([float(one.grad is not None) for one in trained], device=self._device)
+            anywhere = collectives.reduce(has_gradient, op="max").tolist()
+            for parameter, is_reached in zip(trained, anywhere, strict=True):
+                if is_reached:
+                    own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                    parameter.grad = collectives.reduce(own, op="mean")
 
     @torch.no_grad()
     def _rescale(self, factor: Number) -> None:

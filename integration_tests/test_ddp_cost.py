@@ -1,0 +1,39 @@
+"""What a step on two processes costs beyond a hand-written DDP loop, in counts that don't depend on the machine."""
+
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from lt_interfaces.testing.ranks import run_in_processes
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tools" / "bench"))
+
+from ddp_overhead import BASELINE, SIZES, VARIANTS, Cost, measure  # beside the repository's tools
+
+
+@cache
+def counts() -> list[dict[tuple[str, str], Cost]]:
+    """Count in one job, as starting its processes is what takes time."""
+    return run_in_processes(measure, list(SIZES), 0, 0, timeout_seconds=100)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != BASELINE])
+def test_a_step_adds_one_collective_to_those_of_ddp(variant: str, size: str) -> None:
+    for rank in counts():
+        cost, base = rank[size, variant], rank[size, BASELINE]
+        assert cost.collectives - cost.asked == pytest.approx(base.collectives, abs=0.02)
+        assert cost.asked <= 1.05  # flags at each step; what was logged is gathered at every fiftieth
+
+
+def test_flags_at_every_hundredth_step_cost_a_hundredth_of_the_collectives() -> None:
+    for rank in counts():
+        assert rank["small", "lt, bare, flags at every 100th step"].asked <= 0.05
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_step_calls_hardly_more_python_functions_than_hand_written_ddp(size: str) -> None:
+    for rank in counts():
+        assert rank[size, "lt, bare"].calls - rank[size, BASELINE].calls <= 60
