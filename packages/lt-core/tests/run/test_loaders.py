@@ -108,6 +108,52 @@ def test_predicting_drops_no_sample(dataset: Any) -> None:
     assert [len(batch) for batch, *_ in loaders.steps()] == [2, 2, 2, 1]
 
 
+class Ranks(SingleDeviceStrategy):
+    """Stands for the second of two ranks, of which the first has a loader of another length."""
+
+    world_size = 2
+
+    def __init__(self, length_of_first: int) -> None:
+        super().__init__("cpu")
+        self._length = length_of_first
+
+    def all_gather(self, tensor: Tensor, **options: Any) -> Tensor:
+        return torch.stack([torch.full_like(tensor, self._length), tensor])
+
+
+@pytest.mark.parametrize(
+    ("first", "own", "limit", "count", "everywhere"),
+    [
+        (2, 1, 0.5, 1, 1),  # a half of one batch would be none
+        (2, 1, 1.0, 1, 1),
+        (1, 0, 1.0, 0, 0),
+        (5, 4, 3, 3, 3),
+        (4, 4, 9, 4, 4),
+    ],
+)
+def test_a_limit_allows_the_same_number_of_batches_on_every_rank(
+    first: int, own: int, limit: int | float, count: int, everywhere: int
+) -> None:
+    source = LoaderSource("val", Batches([torch.zeros(1)] * own), is_hook=False)
+    loaders = StageLoaders(source, rules_of("val", "sequential", limit=limit))
+    loaders.load(Ranks(first), 0)
+    assert (loaders.counts, loaders.everywhere) == ([count], [everywhere])
+
+
+def test_a_fraction_that_leaves_no_rank_a_batch_is_refused() -> None:
+    source = LoaderSource("val", Batches([torch.zeros(1)]), is_hook=False)
+    loaders = StageLoaders(source, rules_of("val", "sequential", limit=0.25))
+    with pytest.raises(MisconfigurationException, match=r"limit_val_batches=0\.25"):
+        loaders.load(Ranks(2), 0)
+
+
+def test_of_loaders_without_length_nobody_knows_what_all_ranks_have() -> None:
+    unsized = iter([torch.zeros(1)])
+    loaders = StageLoaders(LoaderSource("val", [unsized], is_hook=False), rules_of("val", "sequential", limit=3))
+    loaders.load(Ranks(-1), 0)
+    assert (loaders.counts, loaders.everywhere) == ([3], [None])
+
+
 # --- loading and counting ---
 
 

@@ -135,9 +135,7 @@ class StageLoaders:
             raise ValueError(message)
         prepared = [self._prepared(loader, strategy) for loader in self.combined.flattened]
         self.combined.flattened = following(prepared, self.order_seeds)
-        self.counts = self._count(self.combined)
-        if strategy.world_size > 1 and self.rules.stage in ("val", "test"):
-            self.everywhere = _counts_everywhere(self.combined.flattened, self.counts, strategy)
+        self.counts = self._count(self.combined, strategy)
         self.loaded_in_epoch = epoch
 
     def _combine(self, raw: Any) -> CombinedLoader:
@@ -172,15 +170,19 @@ class StageLoaders:
             loader = with_seeded_items(loader, self.item_seed)
         return strategy.setup_dataloader(loader)
 
-    def _count(self, combined: CombinedLoader) -> list[int | float]:
+    def _count(self, combined: CombinedLoader, strategy: Strategy) -> list[int | float]:
         stage, limit = self.rules.stage, self.rules.limit
-        if self.rules.mode == "sequential":
-            counts = [num_batches(loader, limit, stage=stage) for loader in combined.flattened]
-            combined.limits = counts
-            return counts
-        total = combined.num_batches
-        whole = _Sized(int(total)) if total != inf else object()
-        return [num_batches(whole, limit, stage=stage)]
+        if self.rules.mode != "sequential":
+            total = combined.num_batches
+            whole = _Sized(int(total)) if total != inf else object()
+            return [num_batches(whole, limit, stage=stage)]
+        counted = [
+            _counted(loader, limit, stage=stage, lengths=lengths)
+            for loader, lengths in zip(combined.flattened, _lengths_on_ranks(combined.flattened, strategy), strict=True)
+        ]
+        self.everywhere = [everywhere for _, everywhere in counted]
+        combined.limits = counts = [count for count, _ in counted]
+        return counts
 
     @property
     def is_sized(self) -> bool:
@@ -228,11 +230,25 @@ class StageLoaders:
         return handed_over(steps, row) if self.rules.hands_over else steps
 
 
-def _counts_everywhere(loaders: Sequence[Any], counts: Sequence[int | float], strategy: Strategy) -> list[int | None]:
-    """Return for each loader the batches of the rank with the fewest, ``None`` if one has no length. Collective."""
-    own = [-1 if sized_len(loader) is None else int(count) for loader, count in zip(loaders, counts, strict=True)]
-    fewest = strategy.reduce(torch.tensor(own, device=strategy.root_device), op="min")
-    return [None if count < 0 else int(count) for count in fewest.tolist()]
+def _lengths_on_ranks(loaders: Sequence[Any], strategy: Strategy) -> list[list[int]]:
+    """Return for each loader its length on each rank, -1 where it has none. Collective with several ranks."""
+    lengths = [-1 if (length := sized_len(loader)) is None else length for loader in loaders]
+    if strategy.world_size == 1:
+        return [[length] for length in lengths]
+    own = torch.tensor(lengths, dtype=torch.int64, device=strategy.root_device)
+    by_loader: list[list[int]] = strategy.all_gather(own).T.tolist()
+    return by_loader
+
+
+def _counted(loader: Any, limit: int | float, *, stage: str, lengths: Sequence[int]) -> tuple[int | float, int | None]:
+    """Return the batches of a loader on this rank, and how many every rank has; ``None`` where nobody knows that.
+
+    A limit allows the same number on every rank: a fraction is one of the longest share.
+    """
+    if min(lengths) < 0:
+        return num_batches(loader, limit, stage=stage), None
+    allowed = num_batches(_Sized(max(lengths)), limit, stage=stage)
+    return min(allowed, len(loader)), int(min(allowed, *lengths))
 
 
 def _ending(steps: Iterator[Any]) -> Iterator[Any]:
