@@ -71,8 +71,7 @@ def _run_elsewhere(launcher: Launcher, body: Callable[..., Result], run: Run, **
     job, listening = run.job, Signals()
     listening.on_signal = partial(_pass_on, launcher, os.getpid())
     job.state.status = TrainerStatus.RUNNING
-    for logger in job.loggers:
-        _ = logger.version  # settled here, where it's asked for later; the processes take it over
+    _settle_versions(job)  # here, where they're asked for later; the processes take them over
     try:
         with listening.heard(job.runtime.environment.requeue_signal):
             result, state = launcher.launch(_run_and_report, body, run, **kwargs)
@@ -127,6 +126,8 @@ def prepare(job: Job) -> tuple[nn.Module, tuple[dict[str, Any], RestoreReport] |
         was restored from it so far.
     """
     runtime = job.runtime
+    if runtime.strategy.world_size > 1:
+        _settle_versions(job)
     set_up_process(runtime)
     if job.profiler is not None:
         local_rank = runtime.strategy.local_rank if runtime.strategy.world_size > 1 else None
@@ -206,6 +207,12 @@ def _close(job: Job) -> None:
         job.profiler.describe()
         job.profiler.teardown(job.fn.value)
     tear_down_process(job.runtime)
+
+
+def _settle_versions(job: Job) -> None:
+    """Let every logger find its version while no rank has made a folder yet: later, each would find another one."""
+    for logger in job.loggers:
+        _ = logger.version
 
 
 def _prepare_data(job: Job) -> None:
