@@ -12,7 +12,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "integration_tests")]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs the cluster of `hatch run test-slurm`."""
+    """Skip what needs the cluster of `hatch run test-slurm`, and give the rest time to start a job twice."""
+    for item in items:
+        item.add_marker(pytest.mark.timeout(300))
     if "SLURM_CONF" in os.environ:
         return
     for item in items:

@@ -17,6 +17,7 @@ from jobs import SCRIPT
 TWO_NODES: Final = ("--nodes=2", "--ntasks-per-node=1")
 # Nodes of the throw-away cluster are all this machine, and no name server knows their names.
 ADDRESS: Final = {"MASTER_ADDR": "127.0.0.1"}
+PATIENCE_SECONDS: Final = 100.0
 _ENDED: Final = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"}
 _TELLING: Final = ("JobState", "Reason", "Restarts", "ExitCode", "StartTime", "EndTime")
 
@@ -71,17 +72,17 @@ class QueueJob:
         """Send a signal to every task."""
         ask("scancel", f"--signal={signal}", self.name)
 
-    def wait_until(self, is_so: Callable[[], bool], what: str, *, timeout_seconds: float = 60) -> None:
+    def wait_until(self, is_so: Callable[[], bool], what: str) -> None:
         """Wait for something, or fail the test with all that's known."""
-        deadline = time.monotonic() + timeout_seconds
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not is_so():
             if time.monotonic() > deadline:
-                pytest.fail(f"job {self.name}: not {what} after {timeout_seconds:g} s\n{self.report()}")
+                pytest.fail(f"job {self.name}: not {what} after {PATIENCE_SECONDS:g} s\n{self.report()}")
             time.sleep(0.25)
 
-    def wait_for_end(self, *, timeout_seconds: float = 60) -> str:
+    def wait_for_end(self) -> str:
         """Wait until the job has ended, and return the state it ended in."""
-        self.wait_until(lambda: self.state in _ENDED, "at its end", timeout_seconds=timeout_seconds)
+        self.wait_until(lambda: self.state in _ENDED, "at its end")
         return self.state
 
     def wait_for_steps(self, count: int, *, life: int = 0) -> None:
@@ -127,7 +128,7 @@ def submitted(folder: Path, script: str, *options: str) -> Iterator[QueueJob]:
 
 def allocated(*command: str, options: Sequence[str] = TWO_NODES) -> str:
     """Run a command as somebody does who was given nodes by salloc; return what it prints."""
-    return ask("salloc", "--quiet", *options, *command, timeout_seconds=60)
+    return ask("salloc", "--quiet", *options, *command, timeout_seconds=PATIENCE_SECONDS)
 
 
 def _plain_environment() -> dict[str, str]:

@@ -33,6 +33,17 @@ def test_an_announced_end_queues_the_job_again_and_it_goes_on_exactly(tmp_path: 
     assert first_life | second_life == undisturbed
 
 
+def test_a_job_that_may_not_be_queued_again_says_so_and_keeps_its_checkpoint(tmp_path: Path) -> None:
+    with submitted(tmp_path, training(tmp_path, SLOWLY), *TWO_NODES, "--no-requeue") as job:
+        job.wait_for_steps(3)
+        job.tell("USR1")
+        assert job.wait_for_end() == "FAILED"
+        told = job.report()
+    assert "Requested operation is presently disabled" in told
+    assert told.count("Traceback") == 2, told  # what SLURM's program ended with, and what that means
+    assert checkpoint(tmp_path / "hpc_ckpt_1.ckpt")["global_step"] == len(trained(tmp_path))
+
+
 @pytest.mark.parametrize("signal", ["TERM", None], ids=["signal", "scancel"])
 def test_a_job_told_to_end_commits_a_checkpoint_and_stays_ended(tmp_path: Path, signal: str | None) -> None:
     with submitted(tmp_path, training(tmp_path, SLOWLY), *TWO_NODES, "--requeue") as job:

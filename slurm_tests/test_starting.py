@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 from jobs import SCRIPT, trained
-from queue_jobs import TWO_NODES, QueueJob, allocated, ask, submitted, training
+from queue_jobs import PATIENCE_SECONDS, TWO_NODES, QueueJob, allocated, ask, submitted, training
 
 WHO = str(Path(__file__).parent / "who_am_i.py")
-STEPS = 20
 
 
 def known_by(*srun_options: str) -> list[dict[str, Any]]:
-    lines = ask("srun", *srun_options, sys.executable, WHO, timeout_seconds=60).splitlines()
+    lines = ask("srun", *srun_options, sys.executable, WHO, timeout_seconds=PATIENCE_SECONDS).splitlines()
     return sorted((json.loads(line) for line in lines), key=lambda known: int(known["global_rank"]))
 
 
@@ -43,17 +42,25 @@ def test_two_processes_on_each_node_are_counted_node_by_node() -> None:
 
 
 @pytest.mark.parametrize("shell", [(), ("bash", "-c")], ids=["python", "python in a shell"])
-def test_a_script_started_by_hand_in_an_allocation_is_no_job_of_slurms(tmp_path: Path, shell: tuple[str, ...]) -> None:
-    words = [sys.executable, str(SCRIPT), str(tmp_path), "auto", "--devices=1"]
-    allocated(*((shell and (*shell, " ".join(words))) or words))
-    assert (tmp_path / "rank0-0.jsonl").read_text().count("\n") == STEPS
-    assert not (tmp_path / "rank1-0.jsonl").exists()
+def test_a_script_started_by_hand_in_an_allocation_starts_its_processes_itself(
+    tmp_path: Path, undisturbed: dict[int, tuple[list[int], float]], shell: tuple[str, ...]
+) -> None:
+    words = [sys.executable, str(SCRIPT), str(tmp_path), "ddp", "--devices=2"]
+    allocated(*((*shell, " ".join(words)) if shell else words))
+    assert trained(tmp_path) == undisturbed
 
 
-def test_settings_that_fit_the_job_badly_are_refused_before_anybody_waits(tmp_path: Path) -> None:
-    with submitted(tmp_path, training(tmp_path, "--num-nodes=3"), *TWO_NODES) as job:
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [(("--num-nodes=2", "--num-nodes=3"), "num_nodes=3"), (("srun ", ""), "Write `srun` before the command")],
+    ids=["other nodes", "no srun"],
+)
+def test_a_script_that_fits_the_job_badly_is_refused_before_anybody_waits(
+    tmp_path: Path, change: tuple[str, str], refusal: str
+) -> None:
+    with submitted(tmp_path, training(tmp_path).replace(*change), *TWO_NODES) as job:
         assert job.wait_for_end() == "FAILED"
-        assert "num_nodes=3" in job.report()
+        assert refusal in job.report()
 
 
 def test_tasks_of_an_array_train_at_the_same_time_without_meeting(

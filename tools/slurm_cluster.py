@@ -73,7 +73,16 @@ def main() -> int:
         print(f"skipped: {reason}")
         return 0
     with cluster() as configuration:
-        return subprocess.run(command, env=os.environ | {"SLURM_CONF": str(configuration)}, check=False).returncode
+        return run(command, os.environ | {"SLURM_CONF": str(configuration)})
+
+
+def run(command: Sequence[str], environment: dict[str, str]) -> int:
+    """Return a command's exit code; ask it to end when this process is told to."""
+    with subprocess.Popen(command, env=environment) as started:
+        try:
+            return started.wait()
+        finally:
+            started.terminate()
 
 
 def require_programs() -> None:

@@ -136,7 +136,7 @@ def _end(run: FitRun) -> None:
     path = save_preempted(job)
     saved = f"a checkpoint was saved: {path}" if path is not None else "no checkpoint was saved, as that's switched off"
     if job.signals.received_requeue:
-        rank_zero_info(f"The scheduler announced the end of this job; {saved}. It is put into the queue again.")
+        rank_zero_info(f"The scheduler announced the end of this job; {saved}. Asking it to queue the job again.")
         if job.runtime.strategy.is_global_zero:
             job.runtime.environment.requeue()
     else:
