@@ -2,20 +2,17 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
-from typing import Any, Final
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
-from lt_fabric.data.stateful import StatePerRank
+from lt_fabric.data.stateful import RANKS, StatePerRank
 from lt_fabric.gathering import gather_objects
 from lt_fabric.optimizer_proxy import unwrap_optimizer
 from lt_fabric.runtime import Runtime
 from lt_fabric.wrappers import unwrap_module
 from lt_interfaces.plain_values import from_plain, to_plain
-
-_RANKS: Final = "ranks"
-"""The key of the states of all ranks, where each has its own."""
 
 Filter = Mapping[str, Callable[[str, Any], bool]]
 
@@ -108,7 +105,7 @@ class StateSaving:
         elif isinstance(obj, Optimizer):
             self._load_optimizer(unwrap_optimizer(obj), content)
         elif isinstance(obj, StatePerRank):
-            states = content.get(_RANKS, [content])
+            states = content.get(RANKS, [content])
             strategy = self._strategy
             obj.load_rank_states(states, rank=strategy.global_rank, world_size=strategy.world_size)
         elif _is_stateful(obj):
@@ -124,7 +121,7 @@ class StateSaving:
             return self._read_optimizer(unwrap_optimizer(value))
         if isinstance(value, StatePerRank):
             states = gather_objects(self._strategy, value.state_dict())
-            return states[0] if len(states) == 1 else {_RANKS: states}
+            return states[0] if len(states) == 1 else {RANKS: states}
         if _is_stateful(value):
             return value.state_dict()
         if isinstance(value, dict):

@@ -35,8 +35,11 @@ class Job:
     accumulates: int = 1
 
     def loader(self, rank: int, seeds: Sequence[int | None]) -> DataLoader[Any]:
-        sampler = WeightedRandomSampler([1.0] * N, N, replacement=False) if self.options == "weighted" else None
-        generator = torch.Generator().manual_seed(7) if self.options == "generator" else None
+        generator = torch.Generator().manual_seed(7) if "generator" in self.options else None
+        sampler = None
+        if "weighted" in self.options:
+            sampler = WeightedRandomSampler([1.0] * N, N, replacement=False, generator=generator)
+            generator = None  # the loader knows nothing of it
         loader: DataLoader[Any] = DataLoader(
             range(N),  # type: ignore[arg-type]
             self.batch_size,
@@ -92,10 +95,12 @@ JOBS = [
     [Job(1, 8), Job(1, 4, accumulates=2), Job(2, 2, accumulates=2)],
     [Job(3, 4), Job(2, 6), Job(3, 4)],
     [Job(1, 12), Job(3, 4), Job(2, 6)],
+    [Job(1, 8), Job(2, 4), Job(2, 4)],
+    [Job(1, 8), Job(1, 4, accumulates=2), Job(1, 8)],
 ]
 
 
-@pytest.mark.parametrize("options", ["shuffle", "in order", "generator", "weighted"])
+@pytest.mark.parametrize("options", ["shuffle", "in order", "generator", "weighted", "weighted, generator"])
 @pytest.mark.parametrize("jobs", JOBS, ids=lambda jobs: "-".join(f"{job.ranks}x{job.batch_size}" for job in jobs))
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_all_ranks_together_see_the_same_samples_in_each_step(jobs: list[Job], options: str, first: int) -> None:
@@ -125,7 +130,8 @@ def test_one_process_keeps_the_order_of_several_in_the_epochs_to_come() -> None:
 
 def test_place_that_no_batch_ends_at_is_refused_with_both_global_batches_and_a_way_out() -> None:
     _, saved = steps_of(positions(Job(1, 4), None), 3, Job(1, 4))
-    message = r"after 3 batches of 4 samples.*\(1 processes x batches of 4\).*batches of 8 samples.*`batch_size`"
+    before, own = r"4 samples \(1 process x `batch_size=4`\)", r"8 samples \(2 processes x `batch_size=4`\)"
+    message = f"after 3 batches of an epoch, {before}.*{own}.*`devices` and `batch_size`"
     with pytest.raises(ValueError, match=message):
         positions(Job(2, 4), saved)
 

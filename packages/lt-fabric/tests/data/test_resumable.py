@@ -431,7 +431,7 @@ def test_each_rank_takes_its_own_state_of_those_that_all_have_saved(monkeypatch:
     for rank in (0, 1):
         resumed = ResumableLoader(on_rank(rank, monkeypatch))
         seed(99)
-        resumed.load_rank_states([state for state, _ in states], rank=rank, world_size=2)
+        resumed.load_state_dict({"ranks": [state for state, _ in states]})
         assert train(resumed) == whole[rank][states[rank][1] :]
 
 

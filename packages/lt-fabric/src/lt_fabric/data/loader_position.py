@@ -309,6 +309,8 @@ def _read_again(batches: Iterator[Any], taken: int, loader: Iterable[Any]) -> It
 
 
 def _way_out(loader: object) -> str:
+    if isinstance(loader, StatefulLoader):
+        return "Its saved state is another loader's, or that of another number of processes. A plain DataLoader can."
     if isinstance(loader, DataLoader) and has_iterable_dataset(loader):
         if isinstance(loader.dataset, StatefulLoader):
             return "Its dataset has a state, which lies in the workers: use torchdata's `StatefulDataLoader`."

@@ -77,7 +77,7 @@ class _Move:
 
     def _scale(self, saved: Sequence[State]) -> Fraction:
         scales = {
-            Fraction(self._global_batch(own), (shape.batch_size or 1) * self._world_size)
+            Fraction(self._saved_size(own), (shape.batch_size or 1) * self._world_size)
             for own, shape in zip(saved, self._shapes, strict=True)
             if shape.is_loader and "batch_size" in own
         }
@@ -89,7 +89,7 @@ class _Move:
             raise ValueError(message)
         return next(iter(scales), Fraction(1))
 
-    def _global_batch(self, own: State) -> int:
+    def _saved_size(self, own: State) -> int:
         return (own["batch_size"] or 1) * len(self._states)
 
     def _moved(self, count: int, most: int | float) -> int:
@@ -102,13 +102,13 @@ class _Move:
         return int(exact)
 
     def _refuse(self, count: int) -> None:
-        own, shape = self._states[0]["loaders"][0], self._shapes[0]
-        before, size = len(self._states), own["batch_size"] or 1
+        saved = _global_batch(len(self._states), self._states[0]["loaders"][0]["batch_size"])
+        own = _global_batch(self._world_size, self._shapes[0].batch_size)
         message = (
-            f"The checkpoint was saved after {count} batches of {before * size} samples in an epoch ({before} processes"
-            f" x batches of {size}), which this run's batches of {self._world_size * (shape.batch_size or 1)} samples"
-            f" ({self._world_size} processes x batches of {shape.batch_size or 1}) don't end at. Choose `batch_size`"
-            " and `devices` so that their product is the saved one or divides it, or resume from the end of an epoch."
+            f"The checkpoint was saved after {count} batches of an epoch, {saved} each; none of this run's, {own} each,"
+            " ends there. Choose `devices` and"
+            " `batch_size` so that their product is the saved one or divides it (`accumulate_grad_batches` makes up for"
+            " a smaller one), or resume from the end of an epoch."
         )
         raise ValueError(message)
 
@@ -152,6 +152,11 @@ def refuse_other_loaders(saved: int, found: int) -> None:
             " the run was saved with."
         )
         raise ValueError(message)
+
+
+def _global_batch(ranks: int, batch_size: int | None) -> str:
+    size = batch_size or 1
+    return f"{ranks * size} samples ({ranks} process{'es' if ranks > 1 else ''} x `batch_size={size}`)"
 
 
 def _moved_stream(source: Any, shape: LoaderShape) -> tuple[str | None, Any]:

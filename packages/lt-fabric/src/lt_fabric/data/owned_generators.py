@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 import torch
 
+from lt_fabric.data.shared_order import SharedOrder
+
 # A `torch.Generator`, a `random.Random`, or one of numpy's, which may not be installed.
 OwnedGenerator: TypeAlias = Any
 
@@ -58,14 +60,21 @@ def _kinds() -> tuple[type, ...]:
 
 def _owners(loader: object) -> Iterator[object]:
     yield loader
-    yield getattr(loader, "sampler", None)
-    batch_sampler = getattr(loader, "batch_sampler", None)
-    yield batch_sampler
-    yield getattr(batch_sampler, "sampler", None)
+    yield from _with_wrapped(getattr(loader, "sampler", None))
+    yield from _with_wrapped(getattr(loader, "batch_sampler", None))
     dataset = getattr(loader, "dataset", None)
     while dataset is not None:
         yield dataset
         dataset = getattr(dataset, "dataset", None)  # `Subset` and its like
+
+
+def _with_wrapped(sampler: object) -> Iterator[object]:
+    """Gives a sampler, what it gets its indices from, and so on; where ranks share the loader, as in one process."""
+    seen: set[int] = set()
+    while sampler is not None and id(sampler) not in seen:
+        seen.add(id(sampler))
+        yield sampler
+        sampler = sampler.own if isinstance(sampler, SharedOrder) else getattr(sampler, "sampler", None)
 
 
 def _state_of(generator: OwnedGenerator) -> Any:

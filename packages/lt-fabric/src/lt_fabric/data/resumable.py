@@ -9,6 +9,7 @@ from lt_fabric.data.fetching import batches
 from lt_fabric.data.loader_shape import order_seed
 from lt_fabric.data.position import DataPosition
 from lt_fabric.data.samplers import following, set_epoch
+from lt_fabric.data.stateful import RANKS
 from lt_interfaces.moving import move_data_to_device
 from lt_interfaces.rank_zero import global_rank
 from lt_interfaces.rng import capture_rng_state, restore_rng_state, rng_state_of_rank
@@ -129,11 +130,14 @@ class ResumableLoader:
         self._batches_done = place["row"] if states[0]["batches_done"] else 0
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes back what `state_dict` returned on this rank.
+        """Takes back what `state_dict` returned on this rank, or what `Fabric.save` wrote with as many processes.
 
         Raises:
             ValueError: the loader's random generators aren't those that were saved.
         """
+        if RANKS in state:
+            self.load_rank_states(state[RANKS], rank=global_rank(), world_size=len(state[RANKS]))
+            return
         position = self._before_all()
         # The indices and generators of another rank would repeat its samples and its dropout on this one.
         if global_rank() in (0, state["rank"]):

@@ -1,7 +1,10 @@
 """Objects that save their own position."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
+
+RANKS: Final = "ranks"
+"""Where a checkpoint has the states of all ranks of something that each has a state of its own of."""
 
 
 @runtime_checkable
