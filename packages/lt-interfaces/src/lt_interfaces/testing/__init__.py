@@ -16,6 +16,7 @@ from lt_interfaces.testing.callback import CallbackContract
 from lt_interfaces.testing.checkpoint_io import CheckpointIOContract
 from lt_interfaces.testing.data import RandomDataset, RandomIterableDataset, RegressionDataset
 from lt_interfaces.testing.datamodule import DataModuleContract
+from lt_interfaces.testing.distributed import DistributedStrategyContract
 from lt_interfaces.testing.environment import EnvironmentContract
 from lt_interfaces.testing.launcher import LauncherContract
 from lt_interfaces.testing.logger import LoggerContract
@@ -37,6 +38,7 @@ __all__ = [
     "CallbackContract",
     "CheckpointIOContract",
     "DataModuleContract",
+    "DistributedStrategyContract",
     "EnvironmentContract",
     "LauncherContract",
     "LoggerContract",

@@ -7,6 +7,7 @@ _SUITES = (
     "callback",
     "checkpoint_io",
     "datamodule",
+    "distributed",
     "environment",
     "launcher",
     "logger",

@@ -27,8 +27,8 @@ class _Job:
     port: int
     world_size: int
     timeout_seconds: float
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
+    called: bytes
+    """The function and its arguments, pickled: sent as they are, ranks would share the memory of tensors."""
 
 
 def run_in_processes(
@@ -41,7 +41,7 @@ def run_in_processes(
 
     Args:
         function: at module level of a module that can be imported by name; what it returns is pickled.
-        args: pickled.
+        args: pickled, so that every process has tensors of its own.
         world_size: number of processes.
         timeout_seconds: when all are killed.
 
@@ -49,9 +49,10 @@ def run_in_processes(
         TimeoutError: after ``timeout_seconds``.
         torch.multiprocessing.ProcessRaisedException: the first failure, with its traceback.
     """
-    multiprocessing.set_forkserver_preload([*_PRELOADED, function.__module__])
+    called = [one.__module__ for one in (function, *args) if callable(one) and hasattr(one, "__module__")]
+    multiprocessing.set_forkserver_preload([*_PRELOADED, *called])
     with tempfile.TemporaryDirectory() as folder, _reserved_port() as port:
-        job = _Job(folder, port, world_size, timeout_seconds, function, args)
+        job = _Job(folder, port, world_size, timeout_seconds, pickle.dumps((function, args)))
         context: Any = start_processes(_run_rank, (job,), nprocs=world_size, join=False, start_method="forkserver")  # type: ignore[no-untyped-call]
         _wait(context, timeout_seconds)
         return [pickle.loads(Path(folder, str(rank)).read_bytes()) for rank in range(world_size)]
@@ -81,7 +82,8 @@ def _run_rank(rank: int, job: _Job) -> None:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(job.port),
     }
-    Path(job.folder, str(rank)).write_bytes(pickle.dumps(job.function(*job.args)))
+    function, args = pickle.loads(job.called)
+    Path(job.folder, str(rank)).write_bytes(pickle.dumps(function(*args)))
 
 
 def _end_after(seconds: float) -> None:

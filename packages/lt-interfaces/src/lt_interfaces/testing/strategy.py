@@ -18,7 +18,8 @@ Prepare = Callable[[Optimizer], None]
 class StrategyContract:
     """Subclass it and override `strategy`; in a job of one process.
 
-    Accumulation windows have a suite of their own, `WindowContract`.
+    Accumulation windows have a suite of their own, `WindowContract`; so has the work of several processes together,
+    `DistributedStrategyContract`.
     """
 
     @pytest.fixture

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim import SGD
 
 from lt_interfaces.strategy import Capability, Strategy
 from lt_interfaces.testing.data import RegressionDataset
@@ -12,7 +13,10 @@ from lt_interfaces.testing.models import TinyRegressor
 
 
 class WindowContract:
-    """Subclass it and override `strategy`; in a job of one process."""
+    """Subclass it and override `strategy`; in a job of one process.
+
+    What windows promise on several ranks is in `DistributedStrategyContract`.
+    """
 
     @pytest.fixture
     def strategy(self) -> Strategy:
@@ -47,7 +51,7 @@ class WindowContract:
         assert_same_gradients(*gradients(strategy, planned=2, sizes=[4, 4]))
 
     def test_counts_the_micro_batches_it_holds(self, strategy: Strategy) -> None:
-        module, _ = strategy.setup(TinyRegressor(), None)
+        module = trained_by(strategy)
         window = strategy.open_window(3)
         assert window.held == 0
         for number in (1, 2):
@@ -57,7 +61,7 @@ class WindowContract:
 
     @pytest.mark.parametrize("weights", [(1.0, None), (None, 1.0)])
     def test_some_weights_are_refused(self, strategy: Strategy, weights: Sequence[float | None]) -> None:
-        module, _ = strategy.setup(TinyRegressor(), None)
+        module = trained_by(strategy)
         window = strategy.open_window(2)
         window.begin(is_last=False)
         window.add(loss_of(module, slice(0, 4), strategy), weights[0])
@@ -69,7 +73,7 @@ class WindowContract:
     def test_goes_on_from_its_saved_state(self, strategy: Strategy, weights: Sequence[float] | None) -> None:
         if not strategy.supports(Capability.SAVING_IN_WINDOW):
             pytest.skip("this strategy finishes a window before it saves")
-        module, _ = strategy.setup(TinyRegressor(), None)
+        module = trained_by(strategy)
         window = strategy.open_window(4)
         rows = [slice(0, 2), slice(2, 9), slice(9, 12)]
         for number, part in enumerate(rows):
@@ -100,7 +104,7 @@ def gradients(
         sizes: of the micro-batches that really come.
         weights: one per micro-batch; a tensor's elements are given as tensors.
     """
-    module, _ = strategy.setup(TinyRegressor(), None)
+    module = trained_by(strategy)
     window = strategy.open_window(planned)
     start = 0
     for number, size in enumerate(sizes):
@@ -110,10 +114,17 @@ def gradients(
         strategy.backward(window.add(loss, weight), Tensor.backward)
         start += size
     window.close()
-    found = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    found = [parameter.grad.clone() for parameter in module.parameters() if parameter.grad is not None]
     whole = TinyRegressor().to(strategy.root_device)
     torch.autograd.backward(loss_of(whole, slice(0, start), strategy))
     return found, [parameter.grad for parameter in whole.parameters() if parameter.grad is not None]
+
+
+def trained_by(strategy: Strategy) -> nn.Module:
+    """Return a module, set up for training."""
+    module = TinyRegressor()
+    wrapped, _ = strategy.setup(module, lambda: [SGD(module.parameters(), lr=0.1)])
+    return wrapped
 
 
 def loss_of(module: nn.Module, rows: slice, strategy: Strategy) -> Tensor:
