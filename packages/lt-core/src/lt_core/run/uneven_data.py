@@ -53,7 +53,7 @@ class EqualSteps:
         self.pads, self.ahead, self._own = False, 0, None
         if not are_sized:
             self.pads, self.ahead = self._policy == "pad", 1
-            return least
+            return most if self.pads else least
         if least == most:
             return own
         self._tell(counts)
