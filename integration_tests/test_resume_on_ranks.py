@@ -10,7 +10,9 @@ from resuming_ranks import Record, Run, loop_with_fabric, train, variants
 
 from lt_interfaces.testing.ranks import run_in_processes
 
-pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated", "ignore:Training goes on in mid-epoch")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:'set_vital' is deprecated", "ignore:Training goes on in mid-epoch", "ignore:Going on after batch"
+)
 EARLY, LATE = "on_train_batch_end 2", "on_train_epoch_end 1"
 
 
@@ -64,6 +66,7 @@ class Chain:
     """In one process that was never several, later epochs have an order that depends on what was drawn before."""
     at_end: bool = False
     """Whether the first job hands over when an epoch is trained, but not closed: its means aren't logged yet."""
+    loader: str = "shuffled"
 
     def __post_init__(self) -> None:
         self.steps: dict[int, Any] = {}
@@ -74,6 +77,7 @@ class Chain:
         is_last = index == len(self.shapes) - 1
         return Run(
             folder=str(root / self.name),
+            loader=self.loader,
             dropout=0.0,
             validates=False,
             num_samples=48,
@@ -94,6 +98,8 @@ CHAINS = (
     ("2x4, 1x4 twice, 2x4", [TWO, HALF, TWO], 2),
     ("1x8, 2x4, 1x8", [ONE, TWO, ONE], 1),
     ("3x4, 2x6", [THREE, SIX], 2),
+    ("2x4, 1x8, 2x4, workers", [TWO, ONE, TWO], 2, False, "workers"),
+    ("1x8, 2x4, 1x8, a loader that saves itself", [ONE, TWO, ONE], 1, False, "stateful"),
     ("2x4, 1x8, at an epoch's end", [TWO, ONE], 1, True),
     ("1x8, 2x4, at an epoch's end", [ONE, TWO], 1, True),
 )
@@ -122,7 +128,11 @@ def train_each(runs: Sequence[tuple[Chain, Run]]) -> None:
     for devices in {run.devices for _, run in runs}:
         own = [(chain, run) for chain, run in runs if run.devices == devices]
         to_train = [run for _, run in own]
-        ranks = [train(to_train)] if devices == 1 else run_in_processes(train, to_train, world_size=devices)
+        ranks = (
+            [train(to_train)]
+            if devices == 1
+            else run_in_processes(train, to_train, world_size=devices, timeout_seconds=150)
+        )
         for (chain, _), records in zip(own, zip(*ranks, strict=True), strict=True):
             chain.take(records)
 
@@ -143,7 +153,7 @@ def samples_of(chain: Chain) -> dict[int, list[int]]:
 
 def test_loops_of_ones_own_go_on_exactly_on_each_rank_and_with_the_same_samples_on_others(tmp_path: Path) -> None:
     run = Run(str(tmp_path), save_at=("batch 1", "batch 3", "batch 8"), num_samples=48)
-    ranks = run_in_processes(loop_with_fabric, variants(run, run.save_at))
+    ranks = run_in_processes(loop_with_fabric, variants(run, run.save_at), timeout_seconds=150)
     for whole, *resumed in ranks:
         for name, seen in zip(run.save_at, resumed, strict=True):
             assert seen == whole[int(name.split()[1]) :], name
