@@ -23,6 +23,7 @@ from lt_strategies.launchers.script import ScriptLauncher
 from lt_strategies.patience import wait_for_all
 from lt_strategies.process_group import ProcessGroup
 from lt_strategies.ranks import Ranks, ranks_of
+from lt_strategies.shared_flags import SharedFlagExchange, shared_words
 
 StartMethod = Literal["popen", "spawn", "fork", "forkserver"]
 DEFAULT_TIMEOUT: Final = timedelta(minutes=30)
@@ -126,8 +127,27 @@ class JobProcesses:
         os._exit(128 + signal.SIGTERM)
 
     def open_flag_exchange(self, every: int | None) -> FlagExchange | None:
-        """Return what ranks tell each other of flags with; ``None`` for a job of one process."""
-        return AsyncFlagExchange(every or self._check_every) if self.ranks.world_size > 1 else None
+        """Return what ranks tell each other of flags with; ``None`` for a job of one process. Collective."""
+        world_size, assembly = self.ranks.world_size, self._assembly
+        if world_size == 1 or assembly is None:
+            return None
+        every = every or self._check_every
+        words = self._shared_words() if assembly.num_nodes == 1 else None
+        if words is None:
+            return AsyncFlagExchange(every)
+        return SharedFlagExchange(words, rank=self.ranks.global_rank, world_size=world_size, every=every)
+
+    def _shared_words(self) -> memoryview | None:
+        def all_agree(is_fine: bool) -> bool:
+            vote = torch.tensor(float(is_fine), device=self.ranks.device)
+            return bool(self.reduce(vote, op="min", group=None).item())
+
+        return shared_words(
+            self.ranks.global_rank,
+            self.ranks.world_size,
+            broadcast=lambda text: self.broadcast(text, 0),
+            all_agree=all_agree,
+        )
 
     # --- collectives ---
 
