@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch.multiprocessing.spawn import start_processes
 
-_PRELOADED = ["torch", "torch.distributed", "torch.nn.parallel", "torch.utils.data"]
+# What isn't installed is left out; with the rest, the server forks processes that have imported everything already.
+_PRELOADED = ["torch", "torch.distributed", "torch.nn.parallel", "torch.utils.data", "lt_core", "lt_strategies.ddp"]
 
 
 @dataclass(frozen=True)
