@@ -23,6 +23,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -253,11 +254,10 @@ def measure(sizes: list[str], rounds: int, steps: int) -> dict[tuple[str, str], 
     with prepared():
         costs = {(size, name): count(VARIANTS[name], SIZES[size]) for size in sizes for name in VARIANTS}
         names = list(VARIANTS)
-        for turn in range(rounds):
-            # Another one begins each round, so that none always runs on a cold or a throttled machine.
-            for name in names[turn % len(names) :] + names[: turn % len(names)]:
-                for size in sizes:
-                    time_round(VARIANTS[name], SIZES[size], steps=steps, cost=costs[size, name])
+        # Another one begins each round, so that none always runs on a cold or a throttled machine.
+        turns = [name for turn in range(rounds) for name in (names * 2)[turn % len(names) :][: len(names)]]
+        for name, size in product(turns, sizes):
+            time_round(VARIANTS[name], SIZES[size], steps=steps, cost=costs[size, name])
     return costs
 
 
