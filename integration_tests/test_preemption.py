@@ -1,5 +1,7 @@
 """A job that's told to end by a signal commits one checkpoint, and its next start goes on exactly."""
 
+import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -40,5 +42,7 @@ def test_the_next_start_goes_on_exactly(tmp_path: Path, undisturbed: dict[int, t
 def test_under_torchrun_a_signal_to_one_rank_ends_all(tmp_path: Path) -> None:
     ended = run_job(tmp_path, "ddp", "--signal-at", "5", "--signal-rank", "1", before=TORCHRUN)
     assert ended.returncode != 0
-    assert ended.stderr.count(f"exitcode  : {TOLD}") == 2
+    codes = {int(code) for code in re.findall(r"exitcode *: (-?\d+)", ended.stderr)}
+    # The first to end makes torchrun send SIGTERM to the other, which may be leaving Python by then.
+    assert TOLD in codes <= {TOLD, -signal.SIGTERM}
     assert torch.load(tmp_path / "checkpoints/preempted.ckpt", weights_only=True)["global_step"] == 7
