@@ -1,6 +1,7 @@
 """Weights averaged over ranks every so many steps, for gradients that stay local in between (post-local SGD)."""
 
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from torch.distributed.algorithms.ddp_comm_hooks.post_localSGD_hook import PostLocalSGDState
 from torch.distributed.algorithms.model_averaging.averagers import PeriodicModelAverager
@@ -22,7 +23,8 @@ class ModelAveraging:
     def __init__(self, state: PostLocalSGDState, period: int) -> None:
         self._period: Final = period
         self._start: Final = state.start_localSGD_iter
-        self._averagers: Final[dict[int, PeriodicModelAverager]] = {}
+        # A strategy outlives the optimizers of its runs, and each begins to count afresh.
+        self._averagers: Final[WeakKeyDictionary[Optimizer, PeriodicModelAverager]] = WeakKeyDictionary()
 
     @classmethod
     def of(cls, state: Any, period: int | None) -> "ModelAveraging | None":
@@ -44,11 +46,11 @@ class ModelAveraging:
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Count a step of an optimizer, and average its parameters if it's time. Collective."""
-        averager = self._averagers.get(id(optimizer))
+        averager = self._averagers.get(optimizer)
         if averager is None:
             averager = PeriodicModelAverager(self._period, warmup_steps=self._start)
-            self._averagers[id(optimizer)] = averager
-        for group in optimizer.param_groups:
-            averager.average_parameters(group["params"])
-            averager.step -= 1  # it counts calls, and a step has as many as groups
-        averager.step += 1
+            self._averagers[optimizer] = averager
+        if any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"]):
+            averager.average_parameters(optimizer.param_groups)  # it counts the step
+        else:
+            averager.step += 1  # torch averages no empty list
