@@ -57,6 +57,13 @@ def test_jobs_and_steps_on_one_node_meet_at_ports_of_their_own(variables: Callab
     assert SLURMEnvironment().main_port == 5000
 
 
+def test_the_batch_script_meets_at_another_port_than_its_first_step(variables: Callable[..., None]) -> None:
+    variables(SLURM_JOB_ID=4711)
+    outside = SLURMEnvironment().main_port
+    variables(SLURM_STEP_ID=0)
+    assert SLURMEnvironment().main_port != outside
+
+
 def test_without_a_job_there_is_nothing_to_derive_a_port_from() -> None:
     assert SLURMEnvironment().main_port == 12910
 
