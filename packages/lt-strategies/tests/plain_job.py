@@ -23,6 +23,7 @@ from lt_strategies.failure.watch import FailureWatch
 from lt_strategies.job_store import JobStore
 from lt_strategies.launchers.processes import ProcessLauncher
 from lt_strategies.launchers.script import ScriptLauncher
+from lt_strategies.patience import wait_for_all
 
 TIMEOUT = timedelta(seconds=5)
 
@@ -91,9 +92,11 @@ def open_store() -> JobStore:
 def join() -> JobStore:
     """Join a process group of torch."""
     store, environment = open_store(), PlainEnvironment()
+    group_store = store.group_store()
+    wait_for_all(group_store, "starting", world_size=environment.world_size())  # the timeout is for later
     dist.init_process_group(
         "gloo",
-        store=store.group_store(),
+        store=group_store,
         rank=environment.global_rank(),
         world_size=environment.world_size(),
         timeout=TIMEOUT,
