@@ -45,6 +45,22 @@ def test_waking_asks_for_nothing_but_a_look() -> None:
     assert (requests.is_pending, requests.stop, requests.take_save()) == (True, False, None)
 
 
+def test_stop_asked_on_one_of_several_ranks_waits_until_all_know() -> None:
+    requests = Requests(is_shared=True)
+    requests.request_stop("enough")
+    assert (requests.is_pending, requests.is_stop_wanted, requests.stop) == (True, True, False)
+    requests.withdraw_stop()
+    assert not requests.is_stop_wanted
+
+
+def test_checkpoint_asked_on_one_of_several_ranks_is_covered_by_no_agreement_yet() -> None:
+    requests = Requests(is_shared=True)
+    requests.request_save(SaveRequest("x.ckpt"))
+    assert requests.has_saves
+    assert requests.agreement is not None
+    assert not requests.agreement.covers_saves
+
+
 class Act(Callback):
     def __init__(self, action: Any) -> None:
         self.action = action
