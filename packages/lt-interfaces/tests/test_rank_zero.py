@@ -24,6 +24,8 @@ def _restored_rank() -> Iterator[None]:
         ({"SLURM_PROCID": "5"}, 5),
         ({"JSM_NAMESPACE_RANK": "7"}, 7),
         ({"RANK": "", "SLURM_PROCID": "2"}, 2),
+        ({"OMPI_COMM_WORLD_RANK": "3"}, 3),
+        ({"PMI_RANK": "4"}, 4),
     ],
 )
 def test_rank_is_read_from_the_launchers_variables_in_order(environment: dict[str, str], rank: int) -> None:
