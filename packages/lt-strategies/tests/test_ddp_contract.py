@@ -6,7 +6,12 @@ import pytest
 from ddp_ranks import connected
 
 from lt_interfaces.strategy import Strategy
-from lt_interfaces.testing import DistributedStrategyContract, StrategyContract, WindowContract
+from lt_interfaces.testing import (
+    DistributedStrategyContract,
+    DistributedWindowContract,
+    StrategyContract,
+    WindowContract,
+)
 
 
 @pytest.fixture
@@ -30,6 +35,12 @@ class TestWindowAlone(WindowContract):
 
 
 class TestOnTwoRanks(DistributedStrategyContract):
+    @pytest.fixture
+    def make_strategy(self) -> Callable[[], Strategy]:
+        return connected
+
+
+class TestWindowOnTwoRanks(DistributedWindowContract):
     @pytest.fixture
     def make_strategy(self) -> Callable[[], Strategy]:
         return connected

@@ -16,7 +16,7 @@ from lt_interfaces.testing.callback import CallbackContract
 from lt_interfaces.testing.checkpoint_io import CheckpointIOContract
 from lt_interfaces.testing.data import RandomDataset, RandomIterableDataset, RegressionDataset
 from lt_interfaces.testing.datamodule import DataModuleContract
-from lt_interfaces.testing.distributed import DistributedStrategyContract
+from lt_interfaces.testing.distributed import DistributedStrategyContract, DistributedWindowContract
 from lt_interfaces.testing.environment import EnvironmentContract
 from lt_interfaces.testing.launcher import LauncherContract
 from lt_interfaces.testing.logger import LoggerContract
@@ -39,6 +39,7 @@ __all__ = [
     "CheckpointIOContract",
     "DataModuleContract",
     "DistributedStrategyContract",
+    "DistributedWindowContract",
     "EnvironmentContract",
     "LauncherContract",
     "LoggerContract",

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -17,6 +18,20 @@ from lt_interfaces.testing.window import loss_of, trained_by
 
 MakeStrategy = Callable[[], Strategy]
 _LATE_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Window:
+    """The micro-batches of a window, by rank."""
+
+    planned: int
+    """Its planned length."""
+    sizes: Sequence[Sequence[int]]
+    """Of the micro-batches."""
+    weights: Sequence[Sequence[float]] | None = None
+    """Of the micro-batches."""
+    says_so: bool = True
+    """Whether the last micro-batch that comes is announced as the last one."""
 
 
 class DistributedStrategyContract:
@@ -38,7 +53,8 @@ class DistributedStrategyContract:
             def make_strategy(self):
                 return my_ranks.strategy_of_two
 
-    What one process promises is in `StrategyContract` and `WindowContract`.
+    Accumulation windows have `DistributedWindowContract`; what one process promises is in
+    `StrategyContract` and `WindowContract`.
     """
 
     @pytest.fixture
@@ -79,36 +95,6 @@ class DistributedStrategyContract:
         for found in on_ranks(make_strategy, weights_at_first):
             assert found == pytest.approx(expected)
 
-    def test_gradients_are_those_of_the_samples_of_all(self, make_strategy: MakeStrategy) -> None:
-        assert_whole(on_ranks(make_strategy, window_gradients, 1, [[4], [4]], None))
-
-    def test_only_the_last_micro_batch_synchronises(self, make_strategy: MakeStrategy) -> None:
-        for step, (one, other) in enumerate(zip(*on_ranks(make_strategy, gradients_after_each), strict=True)):
-            assert (one == other) is (step == 2)
-
-    def test_equal_micro_batches_of_all_make_the_whole_batch(self, make_strategy: MakeStrategy) -> None:
-        assert_whole(on_ranks(make_strategy, window_gradients, 3, [[4, 4, 4], [4, 4, 4]], None))
-
-    @pytest.mark.parametrize("says_so", [True, False])
-    def test_a_window_may_end_early(self, make_strategy: MakeStrategy, says_so: bool) -> None:
-        assert_whole(on_ranks(make_strategy, window_gradients, 5, [[4, 4], [4, 4]], None, says_so))
-
-    def test_weights_count_over_ranks_and_micro_batches(self, make_strategy: MakeStrategy) -> None:
-        sizes = [[1, 9], [5, 3]]
-        assert_whole(on_ranks(make_strategy, window_gradients, 2, sizes, sizes))
-
-    @pytest.mark.parametrize("says_so", [True, False])
-    def test_a_weighted_window_may_end_early(self, make_strategy: MakeStrategy, says_so: bool) -> None:
-        sizes = [[2, 7], [6, 1]]
-        assert_whole(on_ranks(make_strategy, window_gradients, 4, sizes, sizes, says_so))
-
-    def test_a_rank_of_no_weight_counts_for_nothing(self, make_strategy: MakeStrategy) -> None:
-        found = on_ranks(make_strategy, window_gradients, 2, [[4, 4], [4, 4]], [[1, 1], [0, 0]])
-        alone = TinyRegressor()
-        torch.autograd.backward(rows_loss(alone, 0, [4, 4]))
-        for gradients, _ in found:
-            assert gradients == pytest.approx(gradient_of(alone), rel=1e-4, abs=1e-6)
-
     def test_ones_own_loop_synchronises_when_it_wants(self, make_strategy: MakeStrategy) -> None:
         for step, (one, other) in enumerate(zip(*on_ranks(make_strategy, gradients_of_own_loop), strict=True)):
             assert (one == other) is (step == 1)
@@ -140,6 +126,45 @@ class DistributedStrategyContract:
         assert first == (True, "the first failure")
         assert not is_own
         assert "the first failure" in told
+
+
+class DistributedWindowContract:
+    """Subclass it and override `make_strategy`, as for `DistributedStrategyContract`: windows of two ranks."""
+
+    @pytest.fixture
+    def make_strategy(self) -> MakeStrategy:
+        """Return what makes the strategy in each process: connected to two devices, with its environment set up."""
+        raise NotImplementedError
+
+    def test_gradients_are_those_of_the_samples_of_all(self, make_strategy: MakeStrategy) -> None:
+        assert_whole(on_ranks(make_strategy, window_gradients, Window(1, [[4], [4]], None)))
+
+    def test_only_the_last_micro_batch_synchronises(self, make_strategy: MakeStrategy) -> None:
+        for step, (one, other) in enumerate(zip(*on_ranks(make_strategy, gradients_after_each), strict=True)):
+            assert (one == other) is (step == 2)
+
+    def test_equal_micro_batches_of_all_make_the_whole_batch(self, make_strategy: MakeStrategy) -> None:
+        assert_whole(on_ranks(make_strategy, window_gradients, Window(3, [[4, 4, 4], [4, 4, 4]], None)))
+
+    @pytest.mark.parametrize("says_so", [True, False])
+    def test_a_window_may_end_early(self, make_strategy: MakeStrategy, says_so: bool) -> None:
+        assert_whole(on_ranks(make_strategy, window_gradients, Window(5, [[4, 4], [4, 4]], None, says_so)))
+
+    def test_weights_count_over_ranks_and_micro_batches(self, make_strategy: MakeStrategy) -> None:
+        sizes = [[1, 9], [5, 3]]
+        assert_whole(on_ranks(make_strategy, window_gradients, Window(2, sizes, sizes)))
+
+    @pytest.mark.parametrize("says_so", [True, False])
+    def test_a_weighted_window_may_end_early(self, make_strategy: MakeStrategy, says_so: bool) -> None:
+        sizes = [[2, 7], [6, 1]]
+        assert_whole(on_ranks(make_strategy, window_gradients, Window(4, sizes, sizes, says_so)))
+
+    def test_a_rank_of_no_weight_counts_for_nothing(self, make_strategy: MakeStrategy) -> None:
+        found = on_ranks(make_strategy, window_gradients, Window(2, [[4, 4], [4, 4]], [[1, 1], [0, 0]]))
+        alone = TinyRegressor()
+        torch.autograd.backward(rows_loss(alone, 0, [4, 4]))
+        for gradients, _ in found:
+            assert gradients == pytest.approx(gradient_of(alone), rel=1e-4, abs=1e-6)
 
 
 def on_ranks(make_strategy: MakeStrategy, check: Callable[..., Any], *args: Any) -> list[Any]:
@@ -241,22 +266,9 @@ def weights_at_first(strategy: Strategy) -> list[float]:
     return flat(restored)
 
 
-def window_gradients(
-    strategy: Strategy,
-    planned: int,
-    sizes: Sequence[Sequence[int]],
-    weights: Sequence[Sequence[float]] | None,
-    says_so: bool = True,
-) -> tuple[list[float], list[float]]:
-    """Return the gradients that a window made of this rank's micro-batches, and those of all samples at once.
-
-    Args:
-        strategy: whose window.
-        planned: its planned length.
-        sizes: of the micro-batches, by rank.
-        weights: of the micro-batches, by rank.
-        says_so: whether the last micro-batch that comes is announced as the last one.
-    """
+def window_gradients(strategy: Strategy, of: Window) -> tuple[list[float], list[float]]:
+    """Return the gradients that a window made of this rank's micro-batches, and those of all samples at once."""
+    planned, sizes, weights, says_so = of.planned, of.sizes, of.weights, of.says_so
     rank, module = strategy.global_rank, trained_by(strategy)
     window = strategy.open_window(planned)
     start = sum(sizes[0]) * rank
