@@ -4,7 +4,7 @@ from torch import nn
 
 from lt_fabric.cpu import CPUAccelerator
 from lt_interfaces import MisconfigurationException
-from lt_strategies.layer_sync import refuse_on_cpu, with_synced_batchnorm, without_synced_batchnorm
+from lt_strategies.layer_sync import refuse_on_cpu, synced_layers, with_synced_batchnorm, without_synced_batchnorm
 
 
 def network() -> nn.Module:
@@ -40,3 +40,18 @@ def test_mode_of_a_layer_survives() -> None:
 def test_cpu_is_refused_with_the_way_out() -> None:
     with pytest.raises(MisconfigurationException, match="Leave it out"):
         refuse_on_cpu(CPUAccelerator())
+
+
+def test_layers_that_were_synced_by_the_user_stay_so() -> None:
+    module = nn.Sequential(nn.SyncBatchNorm(3), nn.Sequential(nn.BatchNorm1d(3)))
+    own = synced_layers(module)
+    module = with_synced_batchnorm(module)
+    without_synced_batchnorm(module, keep=own)
+    assert synced_layers(module) == own == {"0"}
+
+
+@pytest.mark.gpu
+def test_a_batch_in_one_layer_is_normalised_as_torch_does() -> None:
+    rows = torch.randn(8, 3, device="cuda")
+    synced, plain = with_synced_batchnorm(nn.Sequential(nn.BatchNorm1d(3))).cuda(), nn.BatchNorm1d(3).cuda()
+    torch.testing.assert_close(synced(rows), plain(rows))

@@ -29,7 +29,7 @@ from lt_interfaces.portable_state import load_optimizer_state
 from lt_strategies import collectives
 from lt_strategies.averaging import ModelAveraging
 from lt_strategies.job_processes import DEFAULT_TIMEOUT, JobProcesses, StartMethod
-from lt_strategies.layer_sync import refuse_on_cpu, with_synced_batchnorm, without_synced_batchnorm
+from lt_strategies.layer_sync import refuse_on_cpu, synced_layers, with_synced_batchnorm, without_synced_batchnorm
 from lt_strategies.window import DDPWindow
 from lt_strategies.wrapping import CommHook, Wrapping, plain_module
 
@@ -95,7 +95,7 @@ class DDPStrategy(Strategy):
         self._wrapping = Wrapping({name: value for name, value in arguments.items() if value is not None}, comm_hook)
         self._averaging = ModelAveraging.of(ddp_comm_state, model_averaging_period)
         self._assembly: Assembly | None = None
-        self._modules: list[nn.Module] = []
+        self._modules: list[tuple[nn.Module, frozenset[str]]] = []
         self._window: DDPWindow | None = None
 
     # --- before launching ---
@@ -168,11 +168,12 @@ class DDPStrategy(Strategy):
         move_to_device: bool = True,
     ) -> tuple[nn.Module, list[Optimizer]]:
         is_trained = make_optimizers is not None and any(one.requires_grad for one in module.parameters())
+        own_layers = synced_layers(module)
         if is_trained and self._parts.sync_batchnorm:
             module = with_synced_batchnorm(module)
         if move_to_device:
             module.to(self.root_device)
-        self._modules.append(module)
+        self._modules.append((module, own_layers))
         optimizers = [] if make_optimizers is None else list(make_optimizers())
         if is_trained:
             return self._wrapping.wrap(module, self.root_device, num_optimizers=len(optimizers)), optimizers
@@ -276,9 +277,9 @@ class DDPStrategy(Strategy):
         return self._job.announce_failure(failure, step=step)
 
     def teardown(self) -> None:
-        for module in self._modules:
+        for module, own_layers in self._modules:
             if self._parts.sync_batchnorm:
-                without_synced_batchnorm(module)
+                without_synced_batchnorm(module, keep=own_layers)
             if self.root_device.type != "cpu":
                 module.cpu()
         self._modules.clear()

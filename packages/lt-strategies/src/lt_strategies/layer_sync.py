@@ -32,13 +32,22 @@ def with_synced_batchnorm(module: nn.Module) -> nn.Module:
     return converted
 
 
-def without_synced_batchnorm(module: nn.Module) -> None:
-    """Undo `with_synced_batchnorm` in a module's children, in place, so that it evaluates and loads on any device."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.SyncBatchNorm):
-            setattr(module, name, _plain(child))
-        else:
-            without_synced_batchnorm(child)
+def synced_layers(module: nn.Module) -> frozenset[str]:
+    """Return the names of the layers that see the batches of all ranks already."""
+    return frozenset(name for name, child in module.named_modules() if isinstance(child, nn.SyncBatchNorm))
+
+
+def without_synced_batchnorm(module: nn.Module, keep: frozenset[str] = frozenset()) -> None:
+    """Undo `with_synced_batchnorm` in a module's children, in place, so that it evaluates and loads on any device.
+
+    Args:
+        module: what was converted.
+        keep: names of layers that were the user's own.
+    """
+    for name in synced_layers(module) - keep:
+        parent, _, attribute = name.rpartition(".")
+        owner = module.get_submodule(parent)
+        setattr(owner, attribute, _plain(owner.get_submodule(attribute)))
 
 
 class _AnyBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -48,7 +57,8 @@ class _AnyBatchNorm(nn.modules.batchnorm._BatchNorm):
         """Check nothing."""
 
 
-def _plain(layer: nn.SyncBatchNorm) -> nn.Module:
+def _plain(layer: nn.Module) -> nn.Module:
+    assert isinstance(layer, nn.SyncBatchNorm)  # asked before
     plain = _AnyBatchNorm(
         layer.num_features,
         layer.eps,

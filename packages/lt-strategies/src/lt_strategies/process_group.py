@@ -52,7 +52,7 @@ class ProcessGroup:
             RuntimeError: the program has made a group of another size or in other order by itself.
             TimeoutError: a rank never came.
         """
-        backend = self.backend or default_backend(ranks.device)
+        backend = default_backend(ranks.device) if self.backend is None else with_cpu(self.backend, ranks.device)
         wanted = (backend, ranks.global_rank, ranks.world_size)
         if dist.is_initialized():
             if wanted in _KEPT or not _KEPT:
@@ -97,6 +97,16 @@ def default_backend(device: torch.device) -> str:
         return "gloo"
     own = "nccl" if device.type == "cuda" else dist.get_default_backend_for_device(device)
     return f"cpu:gloo,{device.type}:{own}"
+
+
+def with_cpu(backend: str, device: torch.device) -> str:
+    """Return a backend that was asked for, with gloo beside it where it's for a device alone.
+
+    >>> with_cpu("nccl", torch.device("cuda")), with_cpu("gloo", torch.device("cpu"))
+    ('cpu:gloo,cuda:nccl', 'gloo')
+    """
+    takes_cpu = ":" in backend or backend in ("gloo", "mpi", "ucc", "fake")
+    return backend if takes_cpu else f"cpu:gloo,{device.type}:{backend}"
 
 
 def _refuse_other_group(ranks: Ranks) -> None:

@@ -8,10 +8,13 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch._C._distributed_c10d import GradBucket
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from lt_interfaces.redirection import StepRedirection
 from lt_interfaces.spelling import did_you_mean
+from lt_strategies.failure.collective_log import COLLECTIVES
 
 _OURS: Final = ("module", "device_ids", "output_device", "process_group", "device_mesh")
 _UNFINISHED: Final = "Expected to have finished reduction"
@@ -67,8 +70,9 @@ class Wrapping:
             arguments = {"find_unused_parameters": True, **arguments}
         ids = [device.index] if device.index is not None else None
         wrapped = DistributedDataParallel(module, device_ids=ids, **arguments)
-        if self._comm_hook is not None:
-            self._comm_hook.register(wrapped)
+        comm_hook = self._comm_hook or (CommHook(_noted_average) if COLLECTIVES.is_on else None)
+        if comm_hook is not None:
+            comm_hook.register(wrapped)
         self._wrappers.append(wrapped)
         if is_manual:
             self._manual[wrapped] = ManualWrapper(wrapped)
@@ -163,6 +167,16 @@ def plain_module(module: nn.Module) -> nn.Module:
         inner: nn.Module = module.module
         return inner
     return module
+
+
+def _noted_average(state: Any, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+    """Average a bucket of gradients as torch does by itself, and remember it for the report of a failure."""
+    gradients = bucket.buffer()
+    average = allreduce_hook(None, bucket)  # type: ignore[arg-type]  # None stands for the default group
+    # behind the `all_reduce` within, which comes back at once
+    end = COLLECTIVES.begin("DDP's average of gradients", f"({gradients.numel()},) {gradients.dtype}")
+    average.add_done_callback(lambda _: end())
+    return average
 
 
 def _explained(step: Callable[..., Any]) -> Callable[..., Any]:

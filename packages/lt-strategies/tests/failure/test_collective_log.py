@@ -6,8 +6,10 @@ import pytest
 import torch
 import torch.distributed as dist
 from programs import PLAIN_JOB, run_program
+from torch import nn
 
-from lt_strategies.failure.collective_log import COLLECTIVES, SWITCH, note
+from lt_strategies.failure.collective_log import COLLECTIVES, SWITCH
+from lt_strategies.wrapping import Wrapping
 
 HERE = Path(__file__).name
 
@@ -26,7 +28,7 @@ def test_without_the_switch_torch_is_left_alone(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv(SWITCH, raising=False)
     before = dist.all_reduce
     COLLECTIVES.install_if_wanted()
-    note("bucket", "(3,)")
+    COLLECTIVES.begin("bucket", "(3,)")()
     assert dist.all_reduce is before
     assert COLLECTIVES.lines() == []
 
@@ -45,14 +47,24 @@ def test_what_a_collective_uses_itself_is_not_told(log: Any) -> None:
     assert [line.split()[0] for line in log.lines()] == ["all_gather_object"]
 
 
-def test_buckets_of_ddp_are_noted(log: Any) -> None:
-    note("gradient bucket", "(12,)")
-    assert log.lines()[0].startswith(f"gradient bucket (12,) at {HERE}:")
+def test_what_torch_starts_by_itself_is_noted_from_begin_to_end(log: Any) -> None:
+    end = log.begin("average of gradients", "(12,)")
+    assert log.lines()[0].startswith(f"average of gradients (12,) at {HERE}:")
+    assert log.describe().startswith(f"waits in average of gradients (12,) at {HERE}:")
+    end()
+    assert log.describe().startswith(f"last finished average of gradients (12,) at {HERE}:")
+
+
+def test_ddp_waits_in_its_average_of_gradients(log: Any) -> None:
+    module = nn.Linear(2, 1)
+    wrapped = Wrapping({}, None).wrap(module, torch.device("cpu"), num_optimizers=1)
+    wrapped(torch.ones(1, 2)).sum().backward()
+    assert log.lines()[-1].startswith(f"DDP's average of gradients (3,) torch.float32 at {HERE}:")
 
 
 def test_only_the_last_ones_are_remembered(log: Any) -> None:
     for _ in range(100):
-        note("bucket")
+        log.begin("bucket")
     assert len(log.lines()) == 64
 
 

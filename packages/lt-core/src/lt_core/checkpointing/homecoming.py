@@ -7,6 +7,7 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
+from lt_core.hook_plan import overrides
 from lt_core.run.fit_run import EvaluationRun, FitRun
 
 
@@ -29,6 +30,8 @@ def state_to_bring_home(run: FitRun | EvaluationRun) -> dict[str, Any]:
 def come_home(run: FitRun | EvaluationRun, state: Mapping[str, Any]) -> None:
     """Take over what the processes left; a further call goes on from there."""
     job = run.job
+    if overrides(job.module, "configure_model"):
+        job.module.configure_model()  # where layers are made there, only the processes have them so far
     job.module.load_state_dict(state["module"])
     for callback in job.callbacks:
         own = state["callbacks"].get(callback.state_key)

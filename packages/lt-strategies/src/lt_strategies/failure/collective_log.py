@@ -85,11 +85,17 @@ class CollectiveLog:
         self._originals.clear()
         self._calls.clear()
 
-    def note(self, operation: str, shape: str = "") -> None:
-        """Remember what was started elsewhere than through a function of `torch.distributed`, e.g. a bucket of DDP."""
+    def begin(self, operation: str, shape: str = "") -> Callable[[], None]:
+        """Remember what was started elsewhere than through a function of `torch.distributed`, e.g. a bucket of DDP.
+
+        Returns:
+            What to call when it has ended.
+        """
+        main = sys._current_frames().get(threading.main_thread().ident or 0)
+        call = _Call(f"{operation} {shape}".rstrip(), _place(main), began=time.monotonic())
         if self.is_on:
-            now = time.monotonic()
-            self._calls.append(_Call(f"{operation} {shape}".rstrip(), _place(sys._getframe(1)), began=now, ended=now))
+            self._calls.append(call)
+        return functools.partial(_end, call)
 
     def describe(self) -> str:
         """Say where this rank is: in which collective, or where its main thread is after which one."""
@@ -136,9 +142,8 @@ COLLECTIVES: Final = CollectiveLog()
 """The one of this process: torch's functions are replaced once."""
 
 
-def note(operation: str, shape: str = "") -> None:
-    """Remember a collective that torch starts by itself; does nothing unless the switch is on."""
-    COLLECTIVES.note(operation, shape)
+def _end(call: _Call) -> None:
+    call.ended = time.monotonic()
 
 
 def _what(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
