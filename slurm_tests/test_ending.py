@@ -1,5 +1,6 @@
 """What becomes of a job that SLURM tells something, or ends."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from queue_jobs import TWO_NODES, ask, submitted, training
 Trained = dict[int, tuple[list[int], float]]
 STEPS = 20
 SLOWLY = "--step-seconds=0.3"
+CLEARING_SECONDS = 10
+"""What slurmd takes to clear a job's processes away, of which SLURM's programs tell nothing."""
 
 
 def test_a_job_on_two_nodes_trains_to_its_end(undisturbed: Trained) -> None:
@@ -26,6 +29,8 @@ def test_an_announced_end_queues_the_job_again_and_it_goes_on_exactly(tmp_path: 
         first_life = trained(tmp_path)
         assert file["global_step"] == len(first_life) < STEPS
         job.wait_until(lambda: job.state == "PENDING", "waiting for its second life")
+        # By itself it would wait two minutes; but a node can't take a job whose first life is still being cleared away.
+        time.sleep(CLEARING_SECONDS)
         ask("scontrol", "update", f"JobId={job.name}", "StartTime=now")
         assert job.wait_for_end() == "COMPLETED", job.report()
     second_life = trained(tmp_path, life=1)
