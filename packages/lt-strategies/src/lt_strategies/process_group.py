@@ -72,6 +72,8 @@ class ProcessGroup:
                 device_id=ranks.device if ranks.device.type == "cuda" else None,
             )
         _KEPT[wanted] = backend
+        # Some ranks are connected to all while others still connect: one that failed now would break that off.
+        wait_for_all(group_store, "joined", world_size=ranks.world_size, timeout=max(self.timeout, _STARTING))
 
     def leave(self) -> None:
         """Leave the group, if it's one of ours."""
