@@ -6,6 +6,7 @@ from tiny_runs import ManualNet, Net, rows, trainer_with
 from torch import Tensor, nn
 
 from lt_core import LightningModule, Trainer
+from lt_fabric.single_device import SingleDeviceStrategy
 from lt_interfaces.errors import MisconfigurationException
 
 
@@ -111,6 +112,32 @@ def test_manual_optimization_excludes_arguments_of_the_automatic_one(
 ) -> None:
     with pytest.raises(MisconfigurationException, match=way_out):
         trainer_with(tmp_path, **arguments).fit(ManualNet(), rows())
+
+
+class SeveralRanks(SingleDeviceStrategy):
+    """Says that there are two ranks."""
+
+    world_size = property(lambda self: 2)  # type: ignore[assignment]  # a property there, too
+
+
+class TakesIterator(OnlyTrains):
+    def training_step(self, dataloader_iter: Any) -> Tensor:  # type: ignore[override]
+        return super().training_step(next(dataloader_iter)[0])
+
+
+@pytest.mark.parametrize(
+    ("module", "own"), [(ManualNet, "automatic_optimization = False"), (TakesIterator, "takes `dataloader_iter`")]
+)
+def test_padding_is_refused_where_nobody_knows_what_a_batch_counts_for(
+    tmp_path: Path, module: type[LightningModule], own: str
+) -> None:
+    trainer = trainer_with(tmp_path, uneven_data="pad", limit_val_batches=0, strategy=SeveralRanks("cpu"))
+    with pytest.raises(MisconfigurationException, match=rf"`Trainer\(uneven_data='pad'\)` can't go with .*{own}"):
+        trainer.fit(module(), rows())
+
+
+def test_padding_is_nothing_to_one_process(tmp_path: Path) -> None:
+    trainer_with(tmp_path, uneven_data="pad", limit_val_batches=0).fit(ManualNet(), rows())
 
 
 def test_nothing_is_set_up_when_something_is_missing(trainer: Trainer) -> None:

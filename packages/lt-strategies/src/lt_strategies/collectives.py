@@ -5,7 +5,7 @@ from typing import Any, Final
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather as all_gather_with_gradients
+from torch.autograd import Function
 
 _OPS: Final = {
     "mean": dist.ReduceOp.SUM,
@@ -38,13 +38,10 @@ def reduce(tensor: Tensor, *, op: str, group: Any = None) -> Tensor:
 
 def all_gather(tensor: Tensor, *, group: Any = None, sync_grads: bool = False) -> Tensor:
     """Return the tensors of all ranks, which have one shape, stacked along a new first dimension."""
-    tensor = tensor.contiguous()
-    if sync_grads:
-        chosen = () if group is None else (group,)  # its default is the world, and None isn't
-        return torch.stack(all_gather_with_gradients(tensor, *chosen))  # type: ignore[no-untyped-call]
-    gathered = [torch.empty_like(tensor) for _ in range(dist.get_world_size(group))]
-    dist.all_gather(gathered, tensor.detach(), group=group)
-    return torch.stack(gathered)
+    if not sync_grads:
+        return _gather(tensor.detach(), group)
+    gathered: Tensor = _Gathering.apply(tensor, group)  # type: ignore[no-untyped-call]
+    return gathered
 
 
 def broadcast_object(obj: Any, src: int, device: torch.device) -> Any:
@@ -52,3 +49,36 @@ def broadcast_object(obj: Any, src: int, device: torch.device) -> Any:
     holder = [obj]
     dist.broadcast_object_list(holder, src=src, device=device)
     return holder[0]
+
+
+class _Gathering(Function):
+    """Gathering whose gradient is the sum of what all ranks made of a rank's tensor."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, group: Any) -> Tensor:
+        ctx.group = group
+        return _gather(tensor, group)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _OwnShare.apply(gradient, ctx.group), None  # type: ignore[no-untyped-call]
+
+
+class _OwnShare(Function):
+    """The opposite: this rank's share of the sum over ranks; a gradient through it (a second one) gathers again."""
+
+    @staticmethod
+    def forward(ctx: Any, stacked: Tensor, group: Any) -> Tensor:
+        ctx.group = group
+        return reduce(stacked, op="sum", group=group)[dist.get_rank(group)].clone()  # not every backend can scatter
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Gathering.apply(gradient, ctx.group), None  # type: ignore[no-untyped-call]
+
+
+def _gather(tensor: Tensor, group: Any) -> Tensor:
+    tensor = tensor.contiguous()
+    gathered = [torch.empty_like(tensor) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(gathered, tensor, group=group)
+    return torch.stack(gathered)

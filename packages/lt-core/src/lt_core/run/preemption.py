@@ -35,7 +35,8 @@ def _is_switched_off(job: Job) -> bool:
 def _path(job: Job) -> str:
     root = job.specs.saving.default_root_dir
     if job.signals.received_requeue:
-        stored = (HPC.search(found.path) for found in job.runtime.checkpoint_io.stored(root))
+        names = (re.split(r"[/\\]", found.path)[-1] for found in job.runtime.checkpoint_io.stored(root))
+        stored = map(HPC.match, names)
         taken = max((int(match[1]) for match in stored if match is not None), default=0)
         return f"{root}/hpc_ckpt_{taken + 1}.ckpt"
     savers = (one for one in job.callbacks if getattr(one, "role", None) is Role.CHECKPOINT)
