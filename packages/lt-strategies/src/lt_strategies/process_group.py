@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from lt_interfaces import ClusterEnvironment
+from lt_strategies.forking import make_forks_safe
 from lt_strategies.group_sockets import GROUP_SOCKETS
 from lt_strategies.job_store import JobStore
 from lt_strategies.patience import wait_for_all
@@ -72,6 +73,7 @@ class ProcessGroup:
                 device_id=ranks.device if ranks.device.type == "cuda" else None,
             )
         _KEPT[wanted] = backend
+        make_forks_safe()
         # Some ranks are connected to all while others still connect: one that failed now would break that off.
         wait_for_all(group_store, "joined", world_size=ranks.world_size, timeout=max(self.timeout, _STARTING))
 
