@@ -17,7 +17,7 @@ def on_ranks(ranks: int) -> list[dict[tuple[str, str], Outcome]]:
     with tempfile.TemporaryDirectory() as folder:
         if ranks == 1:
             return [all_cells(1, folder)]
-        return run_in_processes(all_cells, ranks, folder, world_size=ranks, timeout_seconds=150)
+        return run_in_processes(all_cells, ranks, folder, world_size=ranks, timeout_seconds=100)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)

@@ -34,7 +34,7 @@ def test_each_rank_goes_on_exactly_from_any_step_with_any_loader(tmp_path: Path)
         Run("written by all ranks", accumulation=2, save_at=("on_train_batch_end 3",), checkpoint_io="sharded"),
     ]
     every = [variants(replace(run, folder=str(tmp_path / run.folder)), run.save_at) for run in runs]
-    ranks = run_in_processes(train, [one for some in every for one in some], timeout_seconds=150)
+    ranks = run_in_processes(train, [one for some in every for one in some], timeout_seconds=100)
     for rank, records in enumerate(ranks):
         left = iter(records)
         for some in every:
@@ -131,7 +131,7 @@ def train_each(runs: Sequence[tuple[Chain, Run]]) -> None:
         ranks = (
             [train(to_train)]
             if devices == 1
-            else run_in_processes(train, to_train, world_size=devices, timeout_seconds=150)
+            else run_in_processes(train, to_train, world_size=devices, timeout_seconds=100)
         )
         for (chain, _), records in zip(own, zip(*ranks, strict=True), strict=True):
             chain.take(records)
@@ -153,7 +153,7 @@ def samples_of(chain: Chain) -> dict[int, list[int]]:
 
 def test_loops_of_ones_own_go_on_exactly_on_each_rank_and_with_the_same_samples_on_others(tmp_path: Path) -> None:
     run = Run(str(tmp_path), save_at=("batch 1", "batch 3", "batch 8"), num_samples=48)
-    ranks = run_in_processes(loop_with_fabric, variants(run, run.save_at), timeout_seconds=150)
+    ranks = run_in_processes(loop_with_fabric, variants(run, run.save_at), timeout_seconds=100)
     for whole, *resumed in ranks:
         for name, seen in zip(run.save_at, resumed, strict=True):
             assert seen == whole[int(name.split()[1]) :], name

@@ -1,3 +1,5 @@
+import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -33,6 +35,12 @@ def test_first_failure_is_raised_and_the_others_are_ended() -> None:
     assert time.monotonic() - start < 45
 
 
-def test_ranks_that_hang_are_named_and_ended() -> None:
-    with pytest.raises(TimeoutError, match=r"ranks \[1\] haven't ended"):
-        run_in_processes(rank_checks.hang, timeout_seconds=6)
+def test_ranks_that_hang_are_named_and_ended_and_say_where_they_stand() -> None:
+    # In a process of its own, as the server that starts ranks keeps writing where the first test of them all did.
+    script = (
+        "import rank_checks, lt_interfaces.testing as ours; ours.run_in_processes(rank_checks.hang, timeout_seconds=6)"
+    )
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60, check=False)
+    assert "TimeoutError: After 6 s the ranks [1] haven't ended." in ended.stderr
+    assert re.search(r'rank_checks.py", line \d+ in hang', ended.stderr)

@@ -1,5 +1,6 @@
 """A function in several real processes, each told in the plain way which rank it has."""
 
+import faulthandler
 import multiprocessing
 import os
 import pickle
@@ -44,7 +45,7 @@ def run_in_processes(
         function: at module level of a module that can be imported by name; what it returns is pickled.
         args: pickled, so that every process has tensors of its own.
         world_size: number of processes.
-        timeout_seconds: when all are killed.
+        timeout_seconds: when all are killed; shortly before, each writes to stderr where its threads stand.
 
     Raises:
         TimeoutError: after ``timeout_seconds``.
@@ -76,6 +77,8 @@ def _wait(context: Any, timeout_seconds: float) -> None:
 
 def _run_rank(rank: int, job: _Job) -> None:
     torch.set_num_threads(1)
+    # Where each thread of a process stands that won't end in time is what one needs to know then.
+    faulthandler.dump_traceback_later(0.9 * job.timeout_seconds)
     _end_after(job.timeout_seconds)
     os.environ |= {
         "LOCAL_RANK": str(rank),
@@ -85,6 +88,7 @@ def _run_rank(rank: int, job: _Job) -> None:
     }
     function, args = pickle.loads(job.called)
     Path(job.folder, str(rank)).write_bytes(pickle.dumps(function(*args)))
+    faulthandler.cancel_dump_traceback_later()
 
 
 def _end_after(seconds: float) -> None:
