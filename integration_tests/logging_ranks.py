@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -187,6 +188,53 @@ def count_gatherings_per_fit(log_every: int) -> int:
     with counted("all_gather") as calls:
         trainer.fit(Logging(), DataLoader(Numbers(16), batch_size=1))
     return calls[0]
+
+
+@dataclass(frozen=True)
+class LateFit:
+    """What an epoch of eight batches came to whose module logs step values from some batch on, if at all."""
+
+    gatherings: int
+    sent: list[tuple[int | None, dict[str, float]]]
+    said: str
+    """Of what was raised."""
+
+
+def fit_logging_late(
+    first: int | None, *, log_every: int = 2, only_rank: int | None = None, own: bool = False
+) -> LateFit:
+    """Log per step from a batch on, on all ranks or on one alone, and what's each rank's own if that's wanted."""
+
+    class Late(Net):
+        def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+            if first is not None and batch_idx >= first and only_rank in (None, own_rank()):
+                self.log("x", float(batch_idx), on_step=True, on_epoch=False)
+            if own:
+                self.log("own", float(batch_idx), on_step=True, on_epoch=False, rank_zero_only=True)
+            return super().training_step(batch, batch_idx)
+
+    journal, said = Journal(), ""
+    trainer = new_trainer(max_epochs=1, log_every_n_steps=log_every, logger=journal)
+    with counted("all_gather") as calls:
+        try:
+            trainer.fit(Late(), DataLoader(Numbers(16), batch_size=1))
+        except RuntimeError as error:
+            said = f"after {trainer.global_step} steps: {error}"
+    sent = [(step, {key: metrics[key] for key in ("x", "own") if key in metrics}) for step, metrics in journal.sent]
+    return LateFit(calls[0], sent, said)
+
+
+def fit_logging_late_in_all_ways() -> dict[str, LateFit]:
+    """Fit with the same batches, logging as differently as can be."""
+    return {
+        "without flushes": fit_logging_late(None, log_every=0),
+        "never": fit_logging_late(None),
+        "own alone": fit_logging_late(None, own=True),
+        "from a flush on": fit_logging_late(5),
+        "between flushes": fit_logging_late(4),
+        "one rank, at a flush": fit_logging_late(3, only_rank=1),
+        "one rank, between flushes": fit_logging_late(4, only_rank=0),
+    }
 
 
 def log_unequal_batches() -> dict[str, float]:

@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from logging_ranks import end_in_validation, everything, log_other_names
+from logging_ranks import LateFit, end_in_validation, everything, fit_logging_late_in_all_ways, log_other_names
 
 from lt_interfaces.testing.ranks import run_in_processes
 
@@ -49,6 +49,35 @@ def test_values_are_gathered_when_they_are_flushed_and_never_else() -> None:
     for of_rank in on_ranks(2):
         each_batch, each_fourth, never = of_rank["gatherings in fit"]
         assert (each_batch - never, each_fourth - never) == (8, 2)
+
+
+@cache
+def late_fits() -> list[dict[str, LateFit]]:
+    return run_in_processes(fit_logging_late_in_all_ways, timeout_seconds=100)
+
+
+@pytest.mark.parametrize(
+    ("logs", "flushes"), [("never", 1), ("own alone", 1), ("from a flush on", 3), ("between flushes", 3)]
+)
+def test_ranks_that_log_nothing_per_step_wait_for_each_other_at_the_first_flush_alone(logs: str, flushes: int) -> None:
+    for of_rank in late_fits():
+        assert of_rank[logs].gatherings - of_rank["without flushes"].gatherings == flushes
+
+
+@pytest.mark.parametrize("logs", ["from a flush on", "between flushes"])
+def test_the_first_step_values_go_to_the_loggers_at_their_own_flush(logs: str) -> None:
+    assert late_fits()[0][logs].sent == [(5, {"x": 5.0}), (7, {"x": 7.0})]
+
+
+def test_step_values_of_rank_zero_alone_go_to_the_loggers_without_a_gathering() -> None:
+    assert late_fits()[0]["own alone"].sent == [(step, {"own": float(step)}) for step in (1, 3, 5, 7)]
+
+
+@pytest.mark.parametrize(("logs", "rank"), [("one rank, at a flush", 1), ("one rank, between flushes", 0)])
+def test_a_name_that_one_rank_alone_logs_late_raises_on_all_ranks_at_the_next_flush(logs: str, rank: int) -> None:
+    for of_rank in late_fits():
+        assert of_rank[logs].said.startswith("after 6 steps: ")
+        assert f"Ranks logged different names: `x` only on ranks [{rank}]" in of_rank[logs].said
 
 
 def test_means_over_ranks_are_weighted_by_batch_size() -> None:

@@ -300,13 +300,24 @@ def table(ranks: list[dict[tuple[str, str], Cost]]) -> str:
     for size, name in ranks[0]:
         base = [rank[size, BASELINE] for rank in ranks]
         own = [rank[size, name] for rank in ranks]
-        cpu, wall = _median(own, "cpu"), _median(own, "wall")
-        cells = [size, name, f"{cpu:.0f}", f"{cpu / _median(base, 'cpu'):.2f}"]
-        cells += [f"{wall:.0f}", f"{wall / _median(base, 'wall'):.2f}", AIM if name == "lt, bare" else ""]
+        cells = [size, name]
+        for kind in ("cpu", "wall"):
+            cells += [f"{_median(own, kind):.0f}", _ratio(own, base, kind)]
+        cells += [AIM if name == "lt, bare" else ""]
         cells += [f"{own[0].calls - base[0].calls:+.0f}"]
         cells += [f"{own[0].collectives - own[0].asked:.2f}", f"{own[0].asked:.2f}"]
         lines.append(cells)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _ratio(own: list[Cost], base: list[Cost], kind: str) -> str:
+    """Return the median ratio of rounds that followed each other, over all ranks, and its quartiles."""
+    pairs = [zip(getattr(one, kind), getattr(other, kind), strict=True) for one, other in zip(own, base, strict=True)]
+    ratios = [numerator / denominator for rank in pairs for numerator, denominator in rank]
+    if len(set(ratios)) == 1:
+        return f"{ratios[0]:.2f}"
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _median(costs: list[Cost], kind: str) -> float:
@@ -317,8 +328,8 @@ def _median(costs: list[Cost], kind: str) -> float:
 def setting(rounds: int, steps: int) -> str:
     """Return in a sentence what the numbers hold for."""
     return (
-        f"Median of {rounds} rounds of {steps} steps, mean of {WORLD_SIZE} ranks; Python {platform.python_version()},"
-        f" torch {torch.__version__}, gloo; {platform.machine()}, {os.cpu_count()} cores."
+        f"Medians of {rounds} rounds of {steps} steps on {WORLD_SIZE} ranks, with the quartiles of the ratios; Python"
+        f" {platform.python_version()}, torch {torch.__version__}, gloo; {platform.machine()}, {os.cpu_count()} cores."
     )
 
 

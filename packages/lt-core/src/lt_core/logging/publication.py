@@ -115,6 +115,11 @@ def flush_steps(results: Results, board: MetricBoard, *, loggers: Sequence[Logge
     return _sent(slots, numbers)
 
 
+def has_shared_steps(results: Results) -> bool:
+    """Say whether this rank has logged step values since the last flush that are to be reduced over ranks."""
+    return results.logs_steps and bool(_shared_steps(_fresh_steps(results)))
+
+
 def flush_steps_of_rank(results: Results, board: MetricBoard, *, own_only: bool) -> dict[str, Number]:
     """Return the step values that this rank logged since the last flush, not reduced, without a collective.
 

@@ -1,14 +1,15 @@
 """What happens at a step boundary: requests from outside, which all ranks honour at the same one.
 
-Ranks tell each other of signals, stop requests and wanted checkpoints by flags that nobody waits for: what some of them
-raised is known to all one boundary later. What all of them raised at the same boundary is honoured right there, as by
-one process.
+Ranks tell each other of signals, stop requests, wanted checkpoints and first step values by flags that nobody waits
+for: what some of them raised is known to all one boundary later. What all of them raised at the same boundary is
+honoured right there, as by one process.
 """
 
 from collections.abc import Sequence
 
 import torch
 
+from lt_core.logging.publication import has_shared_steps
 from lt_core.run.fit_run import FitRun
 from lt_core.run.preemption import save_preempted
 from lt_core.run.requests import SaveRequest
@@ -16,7 +17,7 @@ from lt_fabric.gathering import gather_objects
 from lt_interfaces.errors import SIGTERMException
 from lt_interfaces.rank_zero import rank_zero_info
 
-_END, _REQUEUE, _STOP, _SAVE = range(4)
+_END, _REQUEUE, _STOP, _SAVE, _LOG = range(5)
 
 
 def agree_at_boundary(run: FitRun) -> None:
@@ -92,13 +93,14 @@ def _flags(run: FitRun) -> list[bool]:
         signals.received_requeue,
         requests.is_stop_wanted and not requests.stop,
         requests.has_saves,
+        requests.agreement is not None and not requests.agreement.covers_step_values and has_shared_steps(run.results),
     ]
 
 
 def _take_over(run: FitRun, counts: Sequence[int | float]) -> None:
     """Honour at this boundary what the ranks agreed on."""
     signals, requests = run.job.signals, run.requests
-    requests.is_pending = True
+    requests.is_pending = any(counts[:_LOG]) or requests.is_pending
     if counts[_END] or counts[_REQUEUE]:
         signals.is_agreed = True
         signals.received_sigterm = signals.received_sigterm or bool(counts[_END])
@@ -106,6 +108,7 @@ def _take_over(run: FitRun, counts: Sequence[int | float]) -> None:
     requests.stop = requests.stop or bool(counts[_STOP])
     if requests.agreement is not None:
         requests.agreement.covers_saves = bool(counts[_SAVE])
+        requests.agreement.covers_step_values |= bool(counts[_LOG])
 
 
 def _wanted_saves(run: FitRun) -> list[SaveRequest]:

@@ -3,7 +3,15 @@
 from time import monotonic
 from typing import Final
 
-from lt_core.logging.publication import flush_epoch, flush_steps, send, to_loggers
+from lt_core.logging.publication import (
+    flush_epoch,
+    flush_steps,
+    flush_steps_of_rank,
+    has_shared_steps,
+    send,
+    to_loggers,
+)
+from lt_core.logging.values import Number
 from lt_core.loops.boundaries import agree_at_boundary, agree_now, honour, may_stop, write_requested
 from lt_core.loops.evaluation import validate_while_fitting
 from lt_core.loops.schedulers import step_schedulers
@@ -154,10 +162,22 @@ def _start_epoch(run: FitRun) -> None:
 def _publish_steps(run: FitRun) -> None:
     """Send the step values to the loggers."""
     loggers = run.job.loggers
-    numbers = flush_steps(run.results, run.job.board, loggers=loggers, ranks=run.job.runtime.strategy)
+    numbers = _flushed_steps(run)
     if numbers:
         numbers.setdefault("epoch", run.progress.epochs_completed)
         send(loggers, numbers, run.progress.batches_that_stepped - 1)
+
+
+def _flushed_steps(run: FitRun) -> dict[str, Number]:
+    """Return the step values over all ranks; they don't wait for each other where they know that none has any."""
+    results, board, agreement = run.results, run.job.board, run.requests.agreement
+    if agreement is not None and agreement.exchange is not None:
+        is_shared = has_shared_steps(results)
+        if not agreement.covers_step_values:
+            # What this rank alone has just logged first goes with the next flush: the others hear of it one step later.
+            return {} if is_shared else flush_steps_of_rank(results, board, own_only=True)
+        agreement.covers_step_values = is_shared  # as on every other rank, or the flush raises
+    return flush_steps(results, board, loggers=run.job.loggers, ranks=run.job.runtime.strategy)
 
 
 def _validation_is_due(run: FitRun, batch_idx: int) -> bool:

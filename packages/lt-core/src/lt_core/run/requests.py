@@ -25,6 +25,8 @@ class Agreement:
     """Made when training starts."""
     covers_saves: bool = False
     """Whether all ranks know that one of them was asked for a checkpoint."""
+    covers_step_values: bool = True
+    """Whether ranks compare the step values they logged when the next are due; after none were, until one tells."""
 
 
 class Requests:
