@@ -3,7 +3,7 @@
 from lt_interfaces.accelerator import Accelerator
 from lt_interfaces.accumulation import AccumulationWindow
 from lt_interfaces.callback import Callback
-from lt_interfaces.checkpoint_io import CheckpointIO, CheckpointTraits, StoredCheckpoint
+from lt_interfaces.checkpoint_io import CheckpointIO, CheckpointTraits, Placement, StoredCheckpoint
 from lt_interfaces.datamodule import DataModule
 from lt_interfaces.environment import ClusterEnvironment
 from lt_interfaces.errors import MisconfigurationException
@@ -44,6 +44,7 @@ __all__ = [
     "Launcher",
     "Logger",
     "MisconfigurationException",
+    "Placement",
     "Precision",
     "PrecisionDtypes",
     "Profiler",

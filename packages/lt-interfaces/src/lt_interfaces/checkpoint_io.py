@@ -1,10 +1,18 @@
 """The contract of a checkpoint IO: where and how one checkpoint is stored."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
+
+from torch import Tensor
+
+Place = tuple[Any, ...]
+"""Where something is in nested dicts and lists: the keys and indices on the way to it."""
+Placement = Callable[[Place, Tensor], Tensor | None]
+"""Says which tensor one of a checkpoint is to be read into: given its place and an empty one on the ``meta`` device, it
+returns a tensor of that shape, or ``None`` for a new one."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,21 @@ class CheckpointIO(ABC):
             FileNotFoundError: when there's nothing at the path.
         """
 
+    def load_placed(
+        self, path: str | PathLike[str], placement: Placement, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read one checkpoint, its tensors into those that ``placement`` names, where this IO can do that.
+
+        Each rank then reads only what it holds of a sharded tensor. By default everything is read whole, and nothing is
+        placed: whoever takes the checkpoint finds out from the tensors in it.
+
+        Args:
+            path: what `save_checkpoint` was given.
+            placement: where tensors are to be read into; no tensor is changed before all were asked for.
+            weights_only: as in `load_checkpoint`.
+        """
+        return self.load_checkpoint(path, weights_only=weights_only)
+
     @abstractmethod
     def remove_checkpoint(self, path: str | PathLike[str]) -> None:
         """Remove one checkpoint; ordered after pending saves; quiet when it doesn't exist."""
@@ -89,3 +112,19 @@ class CheckpointIO(ABC):
     @abstractmethod
     def teardown(self) -> None:
         """Finish pending saves and raise what went wrong with them."""
+
+
+def placed_in(parts: Mapping[Place, Placement | None]) -> Placement:
+    """Return the placement of a whole checkpoint, made of those of its parts.
+
+    Args:
+        parts: by the place of each part; what lies in none of them is read whole.
+    """
+
+    def placement(place: Place, like: Tensor) -> Tensor | None:
+        for start, within in parts.items():
+            if within is not None and place[: len(start)] == start:
+                return within(place[len(start) :], like)
+        return None
+
+    return placement

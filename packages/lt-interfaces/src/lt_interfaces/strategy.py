@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from lt_interfaces.accelerator import Accelerator
 from lt_interfaces.accumulation import AccumulationWindow
+from lt_interfaces.checkpoint_io import Placement
 from lt_interfaces.environment import ClusterEnvironment
 from lt_interfaces.flag_exchange import FlagExchange
 from lt_interfaces.launcher import Launcher
@@ -246,6 +247,24 @@ class Strategy(ABC):
         """
 
     # --- state, in a form that any other strategy loads, on any world size ---
+
+    @property
+    def restores_after_setup(self) -> bool:
+        """Whether weights are loaded into a module that `setup` has placed; else before, ahead of its optimizers.
+
+        So it is where no process could hold the whole module.
+        """
+        return False
+
+    def placement(self, target: nn.Module | Optimizer) -> Placement | None:
+        """Return where the tensors of a checkpoint's state are to be read into, so that each rank reads only its part.
+
+        By default ``None``: they're read whole. Places are those within the state of the module or optimizer.
+
+        Args:
+            target: a module that `setup` has placed, or an optimizer of its.
+        """
+        return None
 
     @abstractmethod
     def module_state(self, module: nn.Module) -> dict[str, Any]:
