@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from lt_core.checkpointing.report import RestoreReport
-from lt_core.checkpointing.restore import read, restore_modules
+from lt_core.checkpointing.restore import restored
 from lt_core.run.fit_run import EvaluationRun, FitRun
 from lt_core.run.job import Job
 from lt_core.run.signals import Signals
@@ -123,7 +123,7 @@ def prepare(job: Job) -> tuple[nn.Module, tuple[dict[str, Any], RestoreReport] |
 
     Returns:
         The module in its precision, with the weights of the checkpoint; and the checkpoint, if there's one, with what
-        was restored from it so far.
+        was restored from it so far. Both come later where the strategy has to place the module before.
     """
     runtime = job.runtime
     if runtime.strategy.world_size > 1:
@@ -139,11 +139,7 @@ def prepare(job: Job) -> tuple[nn.Module, tuple[dict[str, Any], RestoreReport] |
     with runtime.strategy.init_context(), runtime.precision.module_init_context():
         job.module.configure_model()
     converted = runtime.precision.convert_module(job.model)  # before weights come, which would be rounded otherwise
-    path = runtime.strategy.broadcast(job.resume.path)  # a folder may look different to each rank
-    if path is None:
-        return converted, None
-    checkpoint = read(job, path)
-    return converted, (checkpoint, restore_modules(job, checkpoint))
+    return converted, None if runtime.strategy.restores_after_setup else restored(job)
 
 
 def log_hyperparameters(job: Job) -> None:

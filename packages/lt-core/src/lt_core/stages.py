@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lt_core.checkpointing.restore import restore_training
+from lt_core.checkpointing.restore import restore_training, restored
 from lt_core.configured_optimizers import configured_optimizers
 from lt_core.entry import check_hyperparameters, finish, log_hyperparameters, prepare
 from lt_core.evaluation_table import results_table
@@ -33,6 +33,8 @@ def fit_in_process(run: FitRun) -> None:
     check_hyperparameters(job)
     converted, found = prepare(job)
     _set_up_training(run, converted)
+    if job.runtime.strategy.restores_after_setup:
+        found = restored(job, run.optimization.optimizers)
     job.hooks.notify("on_fit_start")
     log_hyperparameters(job)
     job.module.zero_grad()
@@ -139,7 +141,10 @@ def _warn_if_nothing_is_logged(run: FitRun) -> None:
 
 def _set_up_evaluation(job: Job) -> None:
     converted, _ = prepare(job)
-    job.runtime.strategy.setup(converted, None)
+    strategy = job.runtime.strategy
+    strategy.setup(converted, None)
+    if strategy.restores_after_setup:
+        restored(job)
     log_hyperparameters(job)
     job.module.zero_grad()
 

@@ -372,7 +372,7 @@ class Fabric:
             weights_only: ``False`` also unpickles arbitrary objects, which runs code: only for files you trust.
         """
         self._require_process()
-        content = self._states.open(path, weights_only=weights_only)
+        content = self._states.open(path, weights_only=weights_only, into=state)
         return content if state is None else self._states.fill(state, content, strict=strict)
 
     def load_raw(
@@ -380,7 +380,7 @@ class Fabric:
     ) -> None:
         """Load a file that holds nothing but the state dict of one module or optimizer."""
         self._require_process()
-        self._states.load(obj, self._states.open(path, weights_only=weights_only), strict=strict)
+        self._states.load(obj, self._states.open(path, weights_only=weights_only, into=obj), strict=strict)
 
     # --- callbacks and loggers ---
 

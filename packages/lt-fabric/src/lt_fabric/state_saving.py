@@ -1,6 +1,6 @@
 """Between the objects in a user's state and what a checkpoint holds of them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from typing import Any
 
@@ -12,6 +12,7 @@ from lt_fabric.gathering import gather_objects
 from lt_fabric.optimizer_proxy import unwrap_optimizer
 from lt_fabric.runtime import Runtime
 from lt_fabric.wrappers import unwrap_module
+from lt_interfaces.checkpoint_io import Place, Placement, placed_in
 from lt_interfaces.plain_values import from_plain, to_plain
 
 Filter = Mapping[str, Callable[[str, Any], bool]]
@@ -46,10 +47,20 @@ class StateSaving:
             self._checkpoint_io.save_checkpoint(content, path)
         self._strategy.barrier("save")
 
-    def open(self, path: str | PathLike[str], *, weights_only: bool | None) -> dict[str, Any]:
-        """Return what a file holds, once every rank is here."""
+    def open(self, path: str | PathLike[str], *, weights_only: bool | None, into: Any = None) -> dict[str, Any]:
+        """Return what a file holds, once every rank is here.
+
+        Args:
+            path: of the file.
+            weights_only: ``False`` unpickles arbitrary objects, too.
+            into: the state, or the one object, that will be filled: each rank reads only its part of sharded tensors.
+        """
         self._strategy.barrier("load")
-        content = self._checkpoint_io.load_checkpoint(path, weights_only=weights_only)
+        if self._strategy.restores_after_setup:
+            placement = placed_in(dict(self._placements(into, ())))
+            content = self._checkpoint_io.load_placed(path, placement, weights_only=weights_only)
+        else:
+            content = self._checkpoint_io.load_checkpoint(path, weights_only=weights_only)
         return {key: from_plain(item) for key, item in content.items()}
 
     def read(self, state: Mapping[str, Any], keep: Filter | None = None) -> dict[str, Any]:
@@ -113,6 +124,19 @@ class StateSaving:
         else:
             message = f"`obj` must be a module, an optimizer or have `load_state_dict`, not {type(obj).__name__}."
             raise TypeError(message)
+
+    def _placements(self, value: Any, place: Place) -> Iterator[tuple[Place, Placement | None]]:
+        """Yield where the tensors of each module and optimizer in a state are read to, by the object's place."""
+        if isinstance(value, nn.Module):
+            yield place, self._strategy.placement(unwrap_module(value))
+        elif isinstance(value, Optimizer):
+            yield place, self._strategy.placement(unwrap_optimizer(value))
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                yield from self._placements(item, (*place, key))
+        elif type(value) in (list, tuple):
+            for index, item in enumerate(value):
+                yield from self._placements(item, (*place, index))
 
     def _read(self, value: Any) -> Any:
         if isinstance(value, nn.Module):

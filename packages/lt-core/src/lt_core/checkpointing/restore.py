@@ -1,8 +1,10 @@
 """Taking a checkpoint back: weights and callbacks before the optimizers exist, training state after."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
+
+from torch.optim import Optimizer
 
 from lt_core.checkpointing.lightning_format import OWN_KEY, progress_from
 from lt_core.checkpointing.rank_states import SavedRanks
@@ -11,18 +13,39 @@ from lt_core.logging.merging import load_merged_metrics
 from lt_core.logging.metric_objects import keeps_state, load_metric_states, metrics_of
 from lt_core.run.fit_run import FitRun
 from lt_core.run.job import Job
+from lt_interfaces.checkpoint_io import Place, Placement, placed_in
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.plain_values import from_plain
 from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.states import TrainerFn
 
 
-def read(job: Job, path: str | PathLike[str]) -> dict[str, Any]:
+def restored(job: Job, optimizers: Sequence[Optimizer] = ()) -> tuple[dict[str, Any], RestoreReport] | None:
+    """Read the checkpoint that the job resumes from, if there's one, and restore all but training state from it.
+
+    Args:
+        job: of an entry point that may have got a ``ckpt_path``.
+        optimizers: where the module is placed already: those made for it.
+    """
+    path = job.runtime.strategy.broadcast(job.resume.path)  # a folder may look different to each rank
+    if path is None:
+        return None
+    checkpoint = read(job, path, optimizers)
+    return checkpoint, restore_modules(job, checkpoint)
+
+
+def read(job: Job, path: str | PathLike[str], optimizers: Sequence[Optimizer] = ()) -> dict[str, Any]:
     """Read a checkpoint file; nothing is unpickled but plain values and tensors, unless ``weights_only=False``.
 
-    Every value comes back as it was.
+    Every value comes back as it was; of sharded tensors, each rank reads its part.
     """
-    checkpoint = job.runtime.checkpoint_io.load_checkpoint(path, weights_only=job.resume.weights_only)
+    checkpoint_io, strategy, weights_only = job.runtime.checkpoint_io, job.runtime.strategy, job.resume.weights_only
+    if strategy.restores_after_setup:
+        parts: dict[Place, Placement | None] = {("state_dict",): strategy.placement(job.model)}
+        parts |= {("optimizer_states", index): strategy.placement(one) for index, one in enumerate(optimizers)}
+        checkpoint = checkpoint_io.load_placed(path, placed_in(parts), weights_only=weights_only)
+    else:
+        checkpoint = checkpoint_io.load_checkpoint(path, weights_only=weights_only)
     return {key: from_plain(value) for key, value in checkpoint.items()}
 
 
