@@ -30,7 +30,7 @@ from lt_strategies import collectives
 from lt_strategies.averaging import ModelAveraging
 from lt_strategies.job_processes import DEFAULT_TIMEOUT, JobProcesses, StartMethod
 from lt_strategies.layer_sync import refuse_on_cpu, synced_layers, with_synced_batchnorm, without_synced_batchnorm
-from lt_strategies.window import DDPWindow
+from lt_strategies.window import DDPGradientSync, RanksWindow
 from lt_strategies.wrapping import CommHook, Wrapping, plain_module
 
 _ELSEWHERE = {
@@ -96,7 +96,7 @@ class DDPStrategy(Strategy):
         self._averaging = ModelAveraging.of(ddp_comm_state, model_averaging_period)
         self._assembly: Assembly | None = None
         self._modules: list[tuple[nn.Module, frozenset[str]]] = []
-        self._window: DDPWindow | None = None
+        self._window: RanksWindow | None = None
 
     # --- before launching ---
 
@@ -193,7 +193,8 @@ class DDPStrategy(Strategy):
 
     def open_window(self, length: int) -> AccumulationWindow:
         if self._window is None:
-            self._window = DDPWindow(self._wrapping.wrappers, world_size=self.world_size, device=self.root_device)
+            sync = DDPGradientSync(self._wrapping.wrappers, self.root_device)
+            self._window = RanksWindow(sync, device=self.root_device)
         self._window.reopen(length)
         return self._window
 

@@ -1,7 +1,7 @@
-"""The accumulation window of DistributedDataParallel: only its last backward synchronises gradients."""
+"""The accumulation window of several ranks: only its last backward synchronises gradients."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,26 +12,37 @@ from lt_interfaces.loss_weights import LossWeights, Number, positive
 from lt_strategies import collectives
 
 
-class DDPWindow(AccumulationWindow):
-    """Accumulates on each rank; the wrappers average over ranks in the backward of the last micro-batch.
+class GradientSync(Protocol):
+    """How the gradients of trained modules come to be those of all ranks; what differs between engines of a window."""
+
+    def switch(self, *, is_on: bool) -> None:
+        """Let the coming backwards average gradients over ranks, or leave them on each."""
+
+    def catch_up(self) -> None:
+        """Average what earlier backwards have left on each rank. Collective."""
+
+    def parameters(self) -> Iterable[Tensor]:
+        """Return the parameters whose gradients are averaged."""
+
+
+class RanksWindow(AccumulationWindow):
+    """Accumulates on each rank; the backward of the last micro-batch averages over ranks.
 
     With weights, what the average is taken over is the sum of the weights of all ranks: one scalar collective at the
     window's end. What weights are relative to is settled once, with the first weight that comes, as it must be the same
     on every rank.
 
     Args:
-        wrappers: called for the wrapped modules.
-        world_size: number of ranks.
+        sync: of the trained modules.
         device: where collectives take place.
+        group: the ranks that train on different samples; ``None``: all.
     """
 
-    def __init__(
-        self, wrappers: Callable[[], Iterable[DistributedDataParallel]], *, world_size: int, device: torch.device
-    ) -> None:
+    def __init__(self, sync: GradientSync, *, device: torch.device, group: Any = None) -> None:
         self.held = 0
-        self._wrappers = wrappers
-        self._world_size = world_size
+        self._sync = sync
         self._device = device
+        self._group = group
         self._weights = LossWeights()
         self._reference: Tensor | None = None
         self._is_synchronised = False
@@ -44,9 +55,7 @@ class DDPWindow(AccumulationWindow):
 
     def begin(self, *, is_last: bool) -> None:
         self._is_synchronised = is_last
-        for wrapper in self._wrappers():
-            if wrapper.require_backward_grad_sync is not is_last:  # setting an attribute of a module takes long
-                wrapper.require_backward_grad_sync = is_last
+        self._sync.switch(is_on=is_last)
 
     def add(self, loss: Tensor, weight: Number | None = None) -> Tensor:
         self.held += 1
@@ -54,18 +63,18 @@ class DDPWindow(AccumulationWindow):
             return self._weights.scaled(loss)
         weight = torch.as_tensor(weight, dtype=torch.float32, device=self._device).detach()
         if self._reference is None:
-            self._reference = torch.as_tensor(positive(collectives.reduce(weight, op="max")))
+            self._reference = torch.as_tensor(positive(collectives.reduce(weight, op="max", group=self._group)))
         return self._weights.scaled(loss, weight, reference=self._reference)
 
     def close(self) -> None:
         if self.held and not self._is_synchronised:
-            self._synchronise()
+            self._sync.catch_up()  # the window ended before the micro-batch that was to be its last
         total = self._weights.total
         if self._weights.reference is None or not isinstance(total, Tensor):
             factor = self._weights.factor()
         else:
             # Gradients are averaged over ranks, so the sum of weights is one over ranks, too.
-            factor = self._weights.factor(collectives.reduce(total, op="sum") / self._world_size)
+            factor = self._weights.factor(collectives.reduce(total, op="mean", group=self._group))
         if factor is not None:
             self._rescale(factor)
 
@@ -76,20 +85,39 @@ class DDPWindow(AccumulationWindow):
         self.held = state["held"]
         self._weights.load_state_dict(state)
 
-    def _synchronise(self) -> None:
-        """Average gradients over ranks: the window ended before the micro-batch that was to be its last."""
-        for wrapper in self._wrappers():
-            trained = [parameter for parameter in wrapper.parameters() if parameter.requires_grad]
-            has_gradient = torch.tensor([float(one.grad is not None) for one in trained], device=self._device)
-            anywhere = collectives.reduce(has_gradient, op="max").tolist()
-            for parameter, is_reached in zip(trained, anywhere, strict=True):
-                if is_reached:
-                    own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                    parameter.grad = collectives.reduce(own, op="mean")
-
     @torch.no_grad()
     def _rescale(self, factor: Number) -> None:
+        for parameter in self._sync.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)
+
+
+class DDPGradientSync:
+    """Lets torch's `DistributedDataParallel` average gradients, or not.
+
+    Args:
+        wrappers: called for the wrapped modules.
+        device: where collectives take place.
+    """
+
+    def __init__(self, wrappers: Callable[[], Iterable[DistributedDataParallel]], device: torch.device) -> None:
+        self._wrappers = wrappers
+        self._device = device
+
+    def switch(self, *, is_on: bool) -> None:
         for wrapper in self._wrappers():
-            for parameter in wrapper.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.mul_(factor)
+            if wrapper.require_backward_grad_sync is not is_on:  # setting an attribute of a module takes long
+                wrapper.require_backward_grad_sync = is_on
+
+    def catch_up(self) -> None:
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        has_gradient = torch.tensor([float(one.grad is not None) for one in trained], device=self._device)
+        anywhere = collectives.reduce(has_gradient, op="max").tolist()
+        for parameter, is_reached in zip(trained, anywhere, strict=True):
+            if is_reached:
+                own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = collectives.reduce(own, op="mean")
+
+    def parameters(self) -> Iterable[Tensor]:
+        for wrapper in self._wrappers():
+            yield from wrapper.parameters()
