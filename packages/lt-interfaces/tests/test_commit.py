@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -62,18 +63,20 @@ print("done", flush=True)
 """
 
 
-def kill_at_every_moment(target: Path, kind: str, way: str = "exchange") -> int:
+def kill_at_every_moment(
+    target: Path, kind: str, way: str = "exchange", write_old: Callable[[Path], None] = lambda target: None
+) -> int:
     """Kill a writer before its N-th step for growing N, check after each, and return how many moments there were."""
     for moment in range(1, 40):
+        write_old(target)
         command = [sys.executable, "-c", CHILD, str(target), kind, str(moment), way]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             assert child.stdout is not None
             said = child.stdout.readline().strip()
             child.send_signal(signal.SIGKILL)
-        if kind == "folder":
-            recover_folder(target)
+        recover_folder(target)
         assert is_whole(target, hashes=True), f"torn before step {moment}"
-        content = target / "a" if kind == "folder" else target
+        content = target / "a" if target.is_dir() else target
         assert content.read_bytes() in (b"old", b"new" * 1000)
         if said == "done":
             assert content.read_bytes() == b"new" * 1000
@@ -111,6 +114,21 @@ def test_a_kill_at_any_moment_leaves_a_whole_folder(tmp_path: Path, way: str) ->
     target = tmp_path / "model.ckpt"
     write_old_folder(target)
     assert kill_at_every_moment(target, "folder", way) >= 10
+
+
+def write_old_file(target: Path) -> None:
+    remove_committed(target)
+    commit_text(target, "old")
+
+
+@pytest.mark.usefixtures("light_child")
+@pytest.mark.parametrize("way", ["exchange", "two renames"])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_kill_while_one_kind_replaces_the_other_leaves_the_old_or_the_new_whole(
+    tmp_path: Path, kind: str, way: str
+) -> None:
+    write_old = write_old_folder if kind == "file" else write_old_file
+    assert kill_at_every_moment(tmp_path / "model.ckpt", kind, way, write_old) >= 6
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -156,8 +174,28 @@ def test_a_folder_replaces_a_folder_or_a_file(tmp_path: Path, monkeypatch: pytes
         assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_file_never_replaces_a_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_file_replaces_a_folder_that_was_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool
+) -> None:
+    if not exchange:
+        monkeypatch.setattr(commit, "_exchange", lambda one, other: False)
     write_old_folder(tmp_path / "model.ckpt")
+    commit_text(tmp_path / "model.ckpt", "full checkpoint")
+    assert (tmp_path / "model.ckpt").read_text() == "full checkpoint"
+    assert list(tmp_path.iterdir()) == [tmp_path / "model.ckpt"]
+
+
+def test_a_file_that_fails_leaves_the_folder_in_its_place(tmp_path: Path) -> None:
+    write_old_folder(tmp_path / "model.ckpt")
+    with pytest.raises(KeyboardInterrupt), commit_file(tmp_path / "model.ckpt"):
+        raise KeyboardInterrupt
+    assert is_whole(tmp_path / "model.ckpt", hashes=True)
+    assert list(tmp_path.iterdir()) == [tmp_path / "model.ckpt"]
+
+
+def test_a_file_never_replaces_any_other_folder(tmp_path: Path) -> None:
+    (tmp_path / "model.ckpt").mkdir()
     with pytest.raises(IsADirectoryError, match=r"model\.ckpt"), commit_file(tmp_path / "model.ckpt"):
         pytest.fail("the block must not run")
 

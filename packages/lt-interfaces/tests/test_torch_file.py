@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from lt_interfaces.torch_file import load_torch_file, read_torch_file, save_torch_file
 
@@ -42,8 +43,24 @@ def test_what_is_saved_is_read(path: Path) -> None:
 def test_nothing_and_a_folder_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nothing\.ckpt"):
         load_torch_file(tmp_path / "nothing.ckpt")
-    with pytest.raises(IsADirectoryError, match="is a folder"):
+    with pytest.raises(IsADirectoryError, match=r"is a folder.*`pip install lt-checkpoint-io`"):
         load_torch_file(tmp_path)
+
+
+class Sharded(Tensor):
+    """Has what tells a DTensor from others, which needs a process group."""
+
+    device_mesh = placements = ()
+
+
+def test_sharded_tensors_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    weights = {"layer.weight": Sharded(), "itself": {}}
+    weights["itself"] = weights
+    with pytest.raises(TypeError, match=r"`state_dict\.layer\.weight` is sharded.*DistributedCheckpointIO.*'full'"):
+        save_torch_file({"epoch": 1, "state_dict": weights}, tmp_path / "run" / "last.ckpt")
+    with pytest.raises(TypeError, match=r"`optimizer_states\.0\.1` is sharded"):
+        save_torch_file({"optimizer_states": [(1, Sharded())]}, tmp_path / "run" / "last.ckpt")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.5, 0.99])

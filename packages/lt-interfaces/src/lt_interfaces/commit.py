@@ -3,11 +3,11 @@
 Everything is written beside its target under a hidden temporary name, forced to disk, renamed, and the folder that
 holds it is forced to disk too. A reader sees the old version or the new one, never a part of either.
 
-A folder that exists cannot be replaced by a plain rename. Where the system can exchange two names in one step (Linux on
-its usual file systems) that is done, and the old version is deleted afterwards. Elsewhere the old folder moves to
-``.NAME.previous``, the new one takes its place, and the old one is deleted; a kill between the two renames leaves
-nothing under the name itself, but both versions whole beside it: `recover_folder` puts the old one back, and
-`commit_folder` calls it first.
+A folder that exists cannot be replaced by a plain rename, neither by a folder nor by a file. Where the system can
+exchange two names in one step (Linux on its usual file systems) that is done, and the old version is deleted
+afterwards. Elsewhere the old one moves to ``.NAME.previous``, the new one takes its place, and the old one is deleted;
+a kill between the two renames leaves nothing under the name itself, but both versions whole beside it:
+`recover_folder` puts the old one back, and `commit_file` and `commit_folder` call it first.
 
 What a kill may leave behind are hidden entries that end in ``.tmp``, which nothing reads. The next commit into the same
 folder deletes them where their writer is known to be gone.
@@ -40,10 +40,10 @@ def commit_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Missing folders are made. An exception inside the block removes what was written and leaves the target untouched; so
     do errors of the file system (no permission, disk full), which surface as they are. A symbolic link is replaced, not
-    followed.
+    followed. A folder that `commit_folder` wrote is replaced, and deleted afterwards.
 
     Raises:
-        IsADirectoryError: the target is a folder; nothing was written.
+        IsADirectoryError: the target is any other folder; nothing was written.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "weights.bin"
@@ -53,11 +53,12 @@ def commit_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     b'all or nothing'
     """
     target = Path(path)
-    if target.is_dir() and not target.is_symlink():
+    if _is_folder(target) and not (target / MANIFEST_NAME).is_file():
         message = f"A file cannot replace the folder {str(target)!r}; remove it or choose another name"
         raise IsADirectoryError(message)
     _make_folder(target.parent)
     sweep(target.parent)
+    recover_folder(target)
     temporary = temporary_beside(target)
     try:
         temporary.touch(exist_ok=False)
@@ -66,7 +67,7 @@ def commit_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, target)
+            _take_place(temporary, target)
     except BaseException as error:
         with suppress(OSError):  # what went wrong before matters more
             temporary.unlink()
@@ -156,7 +157,7 @@ def remove_committed(path: str | os.PathLike[str]) -> None:
     """
     target = Path(path)
     delete(_previous_of(target))
-    if target.is_dir() and not target.is_symlink():
+    if _is_folder(target):
         doomed = temporary_beside(target)
         os.replace(target, doomed)
         _fsync(target.parent)
@@ -183,8 +184,8 @@ def recover_folder(path: str | os.PathLike[str]) -> None:
 
 
 def _take_place(new: Path, target: Path) -> None:
-    """Let a complete folder take its target's name; afterwards the old version is deleted."""
-    if not os.path.lexists(target):
+    """Let a complete file or folder take its target's name; afterwards the old version is deleted."""
+    if not os.path.lexists(target) or not (_is_folder(new) or _is_folder(target)):
         os.replace(new, target)
     elif _exchange(new, target):
         _fsync(target.parent)
@@ -199,6 +200,10 @@ def _take_place(new: Path, target: Path) -> None:
             raise
         _fsync(target.parent)
         delete(previous)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -1,12 +1,13 @@
 """One checkpoint as one local file in torch's format: written so that no kill tears it, read without running code."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import IO, Any, Final
 
 import torch
+from torch import Tensor
 
 from lt_interfaces.commit import commit_file, is_whole
 
@@ -28,7 +29,9 @@ def save_torch_file(checkpoint: Mapping[str, Any], path: str | PathLike[str]) ->
 
     Raises:
         OSError: the file can't be written; it names the path, and what was there before is whole.
+        TypeError: the checkpoint holds sharded tensors; nothing was written.
     """
+    refuse_sharded(checkpoint)
     try:
         with commit_file(path) as file:
             torch.save(checkpoint, file)
@@ -37,6 +40,35 @@ def save_torch_file(checkpoint: Mapping[str, Any], path: str | PathLike[str]) ->
         if reason is None:
             raise
         raise OSError(reason.errno, reason.strerror, str(path)) from reason
+
+
+def refuse_sharded(checkpoint: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint that one rank alone is to write, but of whose tensors it holds only its parts.
+
+    Raises:
+        TypeError: naming the first sharded tensor, and what saves it.
+    """
+    for name in _sharded_names(checkpoint, (), set()):
+        message = (
+            f"`{name}` is sharded (DTensor): this rank holds a part of it, and a file that it writes alone would lack "
+            "the others. Let all ranks save with `DistributedCheckpointIO` of lt-checkpoint-io, or let the strategy "
+            "gather the state on rank 0 with `state_dict_type='full'`."
+        )
+        raise TypeError(message)
+
+
+def _sharded_names(value: Any, place: tuple[Any, ...], seen: set[int]) -> Iterator[str]:
+    if isinstance(value, Tensor):
+        # DTensor, told by what it has: importing its module takes long, and where there's one, others have done that.
+        if hasattr(value, "device_mesh") and hasattr(value, "placements"):
+            yield ".".join(map(str, place))
+        return
+    if not isinstance(value, Mapping | list | tuple) or id(value) in seen:
+        return
+    seen.add(id(value))
+    items = value.items() if isinstance(value, Mapping) else enumerate(value)
+    for key, item in items:
+        yield from _sharded_names(item, (*place, key), seen)
 
 
 def _system_error(error: BaseException | None) -> OSError | None:
@@ -75,7 +107,10 @@ def load_torch_file(
         message = f"There's no checkpoint at `{source}`."
         raise FileNotFoundError(message)
     if source.is_dir():
-        message = f"`{source}` is a folder; this checkpoint IO reads one file."
+        message = (
+            f"`{source}` is a folder; only single files are read here. Folders of sharded checkpoints are read when "
+            "lt-checkpoint-io is installed: `pip install lt-checkpoint-io`."
+        )
         raise IsADirectoryError(message)
     if not is_whole(source):
         message = f"`{source}` is damaged: it was never written to its end, or cut off since."
