@@ -1,10 +1,12 @@
 """DistributedCheckpointIO in one process; `test_distributed_checkpoint_io_in_processes.py` has the ranks."""
 
+import json
 import pickle
 import subprocess
 import sys
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from sample_checkpoints import assert_equal, trained
 from torch import nn
 
 from lt_checkpoint_io.distributed_checkpoint_io import DistributedCheckpointIO
+from lt_checkpoint_io.tensor_tree import leaves
 from lt_interfaces.commit import MANIFEST_NAME, commit_folder, is_whole
 from lt_interfaces.testing import CheckpointIOContract
 from lt_interfaces.testing.checkpoint_io import Touch
@@ -143,6 +146,103 @@ def test_load_into_fills_tied_tensors(tmp_path: Path) -> None:
     DistributedCheckpointIO().load_into(tmp_path / "c", state)
     assert torch.equal(state["in"], shared)
     assert torch.equal(state["out"], shared)
+
+
+def ask_for_nothing(place: Any, empty: torch.Tensor) -> None:
+    return None
+
+
+def test_a_placed_load_fills_what_it_is_given_and_reads_the_rest(tmp_path: Path) -> None:
+    checkpoint = trained()
+    DistributedCheckpointIO().save_checkpoint(checkpoint, tmp_path / "c")
+    weights = {name: torch.zeros_like(value) for name, value in checkpoint["state_dict"].items()}
+    asked: list[tuple[Any, torch.Size, str]] = []
+
+    def placement(place: Any, empty: torch.Tensor) -> torch.Tensor | None:
+        assert not any(weight.any() for weight in weights.values())  # nothing changes before all were asked for
+        asked.append((place, empty.size(), empty.device.type))
+        return weights[place[1]] if place[0] == "state_dict" else None
+
+    loaded = DistributedCheckpointIO().load_placed(tmp_path / "c", placement)
+    assert_equal(loaded, checkpoint)
+    assert all(loaded["state_dict"][name] is weight for name, weight in weights.items())
+    assert [place for place, _, _ in asked] == [
+        place for place, leaf in leaves(checkpoint) if isinstance(leaf, torch.Tensor)
+    ]
+    assert (("state_dict", "0.weight"), torch.Size([4, 3]), "meta") in asked
+
+
+def test_a_placed_load_changes_nothing_when_a_tensor_does_not_fit(tmp_path: Path) -> None:
+    checkpoint = {"first": torch.ones(2), "second": torch.ones(2)}
+    DistributedCheckpointIO().save_checkpoint(checkpoint, tmp_path / "c")
+    targets = {"first": torch.zeros(2), "second": torch.zeros(3)}
+    with pytest.raises(ValueError, match=r"`second` doesn't fit.*\[2\].*\[3\]"):
+        DistributedCheckpointIO().load_placed(tmp_path / "c", lambda place, _: targets[str(place[0])])
+    assert not targets["first"].any()
+
+
+def test_a_placed_load_keeps_ties_and_fills_tied_places_that_are_not(tmp_path: Path) -> None:
+    shared = torch.arange(4.0)
+    names = ("in", "out", "third", "new", "also new")
+    DistributedCheckpointIO().save_checkpoint(dict.fromkeys(names, shared), tmp_path / "c")
+    one, other = torch.zeros(4), nn.Parameter(torch.zeros(4, dtype=torch.float64))
+    targets = {"in": one, "out": one, "third": other}
+    loaded = DistributedCheckpointIO().load_placed(tmp_path / "c", lambda place, _: targets.get(place[0]))
+    assert all(loaded[name].tolist() == shared.tolist() for name in names)
+    assert loaded["in"] is loaded["out"] is one
+    assert loaded["third"] is other
+    assert loaded["new"] is loaded["also new"]
+
+
+def test_a_placed_load_takes_tensors_of_every_size(tmp_path: Path) -> None:
+    checkpoint = {"scalar": torch.tensor(3), "empty": torch.empty(0, 2), "view": torch.arange(6.0).reshape(2, 3).t()}
+    DistributedCheckpointIO().save_checkpoint(checkpoint, tmp_path / "c")
+    targets = {name: torch.zeros(value.t().shape).t() for name, value in checkpoint.items()}
+    loaded = DistributedCheckpointIO().load_placed(tmp_path / "c", lambda place, _: targets[str(place[0])])
+    for name, value in checkpoint.items():
+        assert torch.equal(loaded[name], value.float()), name
+
+
+def test_a_placed_load_reads_files_whole(tmp_path: Path) -> None:
+    save_torch_file({"weight": torch.ones(2)}, tmp_path / "file.ckpt")
+    loaded = DistributedCheckpointIO().load_placed(tmp_path / "file.ckpt", ask_for_nothing)
+    assert torch.equal(loaded["weight"], torch.ones(2))
+
+
+_MEASURE = """
+import json, sys, torch
+import lt_checkpoint_io.placed_reading
+from lt_checkpoint_io import DistributedCheckpointIO
+from pathlib import Path
+
+def status(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+DistributedCheckpointIO().load_placed(sys.argv[1], lambda place, empty: None)  # a small one first: libraries and caches
+targets = {f"layer{index}": torch.zeros(2**22) for index in range(20)}
+for target in targets.values():
+    target.fill_(-1.0)  # memory is taken when it's written to
+before = status("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+DistributedCheckpointIO().load_placed(sys.argv[2], lambda place, empty: targets[place[-1]])
+assert all((target == float(name[5:])).all() for name, target in targets.items())
+print(json.dumps(status("VmHWM") - before))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_placed_load_takes_memory_for_one_stored_part_beside_its_targets(tmp_path: Path) -> None:
+    part = 4 * 2**22
+    big = {"state_dict": {f"layer{index}": torch.full((2**22,), float(index)) for index in range(20)}}
+    DistributedCheckpointIO().save_checkpoint({"state_dict": {"x": torch.ones(2)}}, tmp_path / "small")
+    DistributedCheckpointIO().save_checkpoint(big, tmp_path / "big")
+    arguments = [str(tmp_path / "small"), str(tmp_path / "big")]
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, *arguments], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) < 1.5 * part
 
 
 # --- bad folders ---

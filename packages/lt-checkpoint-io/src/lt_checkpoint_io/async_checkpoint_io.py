@@ -8,7 +8,7 @@ from typing import Any
 from lt_checkpoint_io.background import BackgroundWork
 from lt_checkpoint_io.snapshot import snapshot
 from lt_checkpoint_io.torch_checkpoint_io import TorchCheckpointIO
-from lt_interfaces import CheckpointIO, CheckpointTraits, StoredCheckpoint
+from lt_interfaces.checkpoint_io import CheckpointIO, CheckpointTraits, Placement, StoredCheckpoint
 
 
 class AsyncCheckpointIO(CheckpointIO):
@@ -68,6 +68,12 @@ class AsyncCheckpointIO(CheckpointIO):
     ) -> dict[str, Any]:
         self._settle()
         return self._checkpoint_io.load_checkpoint(path, map_location, weights_only)
+
+    def load_placed(
+        self, path: str | PathLike[str], placement: Placement, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        self._settle()
+        return self._checkpoint_io.load_placed(path, placement, weights_only)
 
     def remove_checkpoint(self, path: str | PathLike[str]) -> None:
         """Leave a checkpoint to be removed, once the saves before have succeeded."""

@@ -1,7 +1,6 @@
 """A checkpoint as a folder that every rank writes its part of."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -10,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch.distributed as dist
 from torch import Tensor
 
+from lt_checkpoint_io.folder_loading import found, load_local, load_local_placed, placed
 from lt_checkpoint_io.tensor_tree import Place, dotted, leaves
-from lt_interfaces.checkpoint_io import CheckpointIO, CheckpointTraits, StoredCheckpoint
-from lt_interfaces.commit import commit_folder, is_whole, recover_folder, remove_committed, visible_entries
-from lt_interfaces.torch_file import load_torch_file
+from lt_interfaces.checkpoint_io import CheckpointIO, CheckpointTraits, Placement, StoredCheckpoint
+from lt_interfaces.commit import commit_folder, is_whole, remove_committed, visible_entries
 
 if TYPE_CHECKING:
-    from lt_checkpoint_io.sharded_folder import ShardedFolder, SplitCheckpoint
+    from lt_checkpoint_io.sharded_folder import SplitCheckpoint
 
 
 class DistributedCheckpointIO(CheckpointIO):
@@ -73,28 +72,33 @@ class DistributedCheckpointIO(CheckpointIO):
     ) -> dict[str, Any]:
         """Read one whole checkpoint, full tensors included; every rank may call it alone.
 
-        `load_into` reads only what a rank needs of sharded tensors.
+        `load_placed` reads only what a rank needs of sharded tensors.
         """
-        source = _found(path)
-        if source.is_file():
-            return load_torch_file(source, map_location, weights_only)
-        folder = _opened(source, weights_only)
-        tensors: dict[str, Tensor] = {}
+        return load_local(path, map_location, weights_only)
 
-        def fill(_: Place, name: str, __: Tensor) -> Tensor:
-            if name not in tensors:
-                tensors[name] = _moved(folder.read(name), map_location)
-            return tensors[name]
+    def load_placed(
+        self, path: str | PathLike[str], placement: Placement, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read one checkpoint into the tensors that ``placement`` names, however they're sharded here; a file whole.
 
-        return folder.filled(fill)
+        Each rank reads the parts that it holds; nothing is communicated, so every rank may call it alone. Another
+        number of ranks than at saving, or none, is fine. Beside the tensors, one stored part is in memory at a time.
+
+        Args:
+            path: what `save_checkpoint` was given.
+            placement: where tensors are to be read into (DTensor, ShardedTensor, plain ones, on any device); what it
+                returns ``None`` for is read whole to the CPU. No tensor is changed before all were asked for.
+            weights_only: as in `load_checkpoint`.
+
+        Raises:
+            ValueError: a tensor has another shape than the stored one; nothing was changed.
+        """
+        return load_local_placed(path, placement, weights_only)
 
     def load_into(
         self, path: str | PathLike[str], state: Mapping[str, Any], weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Fill the tensors of a state in place, however they're sharded here; return the whole checkpoint with them.
-
-        Each rank reads the parts that it holds; nothing is communicated, so every rank may call it alone. Another
-        number of ranks than at saving, or none, is fine.
+        """Fill the tensors of a state in place, as `load_placed` does; return the whole checkpoint with them.
 
         Args:
             path: what `save_checkpoint` was given; a folder.
@@ -107,26 +111,14 @@ class DistributedCheckpointIO(CheckpointIO):
         Raises:
             ValueError: a tensor of ``state`` isn't in the checkpoint, or has another shape there; nothing was changed.
         """
-        folder = _opened(_found(path), weights_only)
+        folder = found(path)
+        if not folder.is_dir():
+            message = f"`{folder}` is a file; sharded tensors are filled from a folder. `load_checkpoint` reads files."
+            raise NotADirectoryError(message)
         wanted = {place: leaf for place, leaf in leaves(dict(state)) if isinstance(leaf, Tensor)}
-        targets: dict[str, Any] = {}
-        aliases: list[tuple[Any, str]] = []
-
-        def fill(place: Place, name: str, _: Tensor) -> Any:
-            target = wanted.pop(place, None)
-            if target is None:
-                return folder.read(name)
-            if name in targets and targets[name] is not target:
-                aliases.append((target, name))
-            targets.setdefault(name, target)
-            return target
-
-        filled = folder.filled(fill)
-        _refuse_missing(folder.path, wanted)
-        folder.read_into({name: target.detach() for name, target in targets.items()})
-        for target, name in aliases:
-            folder.read_into({name: target.detach()})
-        return filled
+        reading = placed(folder, lambda place, _: wanted.pop(place, None), weights_only)
+        _refuse_missing(folder, wanted)
+        return reading.read()
 
     def remove_checkpoint(self, path: str | PathLike[str]) -> None:
         """Remove one checkpoint; rank 0 does it, the others may call it too."""
@@ -197,41 +189,6 @@ def _raise_failure(news: _News, path: Path) -> None:
     if not news.is_good:
         message = f"Rank 0 couldn't save the checkpoint `{path}`: {news.text}"
         raise OSError(message)
-
-
-def _found(path: str | PathLike[str]) -> Path:
-    source = Path(path)
-    if not source.exists():
-        # A kill between the two renames of a replacement, where names can't be exchanged in one step. Another rank may
-        # put it back at the same moment.
-        with suppress(FileNotFoundError):
-            recover_folder(source)
-    if not source.exists():
-        message = f"There's no checkpoint at `{source}`."
-        raise FileNotFoundError(message)
-    return source
-
-
-def _opened(source: Path, weights_only: bool | None) -> "ShardedFolder":
-    # Deferred: as in `save_checkpoint`.
-    from lt_checkpoint_io.sharded_folder import ShardedFolder
-
-    if not source.is_dir():
-        message = f"`{source}` is a file; sharded tensors are filled from a folder. `load_checkpoint` reads files."
-        raise NotADirectoryError(message)
-    return ShardedFolder(source, weights_only is not False)
-
-
-def _moved(tensor: Tensor, map_location: Any | None) -> Tensor:
-    """Move a tensor that was read to the CPU where `torch.load` would have put it."""
-    if map_location is None:
-        return tensor
-    if callable(map_location):
-        storage = map_location(tensor.untyped_storage(), "cpu")
-        return tensor if storage is None else tensor.to(storage.device)
-    if isinstance(map_location, Mapping):
-        return tensor.to(map_location.get("cpu", "cpu"))
-    return tensor.to(map_location)
 
 
 def _refuse_missing(path: Path, missing: Mapping[Place, Any]) -> None:

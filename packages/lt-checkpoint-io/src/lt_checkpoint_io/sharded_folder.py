@@ -31,8 +31,7 @@ from torch import Tensor
 from torch.distributed._shard.sharded_tensor.api import ShardedTensor
 from torch.distributed.checkpoint import filesystem, metadata
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, DefaultSavePlanner
-from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 
@@ -185,7 +184,7 @@ def _failures_as_oserror(folder: Path) -> Iterator[None]:
         yield
     except CheckpointException as error:  # torch makes it a BaseException, which nobody catches
         causes = "; ".join(f"rank {rank}: {cause!r}" for rank, (cause, _) in sorted(error.failures.items()))
-        message = f"The shards in `{folder}` couldn't be written or read: {causes}"
+        message = f"The shards in `{folder}` couldn't be written: {causes}"
         raise OSError(message) from error
 
 
@@ -202,17 +201,6 @@ class _IndexUnpickler(pickle.Unpickler):
             message = f"it asks for `{module}.{name}`, which no index of tensors needs"
             raise pickle.UnpicklingError(message)
         return _INDEX_CLASSES[module, name]
-
-
-class _SafeReader(filesystem.FileSystemReader):
-    """torch's reader with an index that was read safely."""
-
-    def __init__(self, folder: "ShardedFolder") -> None:
-        super().__init__(folder.path)
-        self._index = folder.index
-
-    def read_metadata(self, *_: Any, **__: Any) -> metadata.Metadata:
-        return self._index
 
 
 @dataclass(frozen=True)
@@ -257,40 +245,35 @@ class ShardedFolder:
         filled: dict[str, Any] = map_leaves(self.rest, change)
         return filled
 
-    def read(self, name: str) -> Tensor:
-        """Return one whole tensor; beside it, memory for its largest shard is taken if it has several."""
+    def facts(self, name: str) -> metadata.TensorStorageMetadata:
+        """Return size, dtype and parts of a tensor.
+
+        Raises:
+            UnpicklingError: it isn't there, or parts are missing.
+        """
         facts = self.index.state_dict_metadata.get(name)
         if not isinstance(facts, metadata.TensorStorageMetadata):
             self._refuse(f"its index has no tensor `{name}`")
         if sum(math.prod(chunk.sizes) for chunk in facts.chunks) != math.prod(facts.size):
             self._refuse(f"parts of the tensor `{name}` are missing")
+        return facts
+
+    def read(self, name: str) -> Tensor:
+        """Return one whole tensor; beside it, memory for its largest shard is taken if it has several."""
+        facts = self.facts(name)
         chunks = [chunk for chunk in facts.chunks if math.prod(chunk.sizes)]
         if len(chunks) == 1 and chunks[0].sizes == facts.size:
-            return self._read_chunk(name, chunks[0])
+            return self.read_chunk(name, chunks[0])
         whole = torch.empty(facts.size, dtype=facts.properties.dtype)
         for chunk in chunks:
             part = whole
             for dimension, (offset, size) in enumerate(zip(chunk.offsets, chunk.sizes, strict=True)):
                 part = part.narrow(dimension, offset, size)
-            part.copy_(self._read_chunk(name, chunk))
+            part.copy_(self.read_chunk(name, chunk))
         return whole
 
-    def read_into(self, targets: dict[str, Any]) -> None:
-        """Fill tensors, plain or sharded in any way, with the stored ones of their names; no collective."""
-        for name, target in targets.items():
-            facts = self.index.state_dict_metadata.get(name)
-            if not isinstance(facts, metadata.TensorStorageMetadata):
-                self._refuse(f"its index has no tensor `{name}`")
-            if facts.size != target.size():
-                message = (
-                    f"`{name}` doesn't fit: `{self.path}` holds {list(facts.size)}, wanted is {list(target.size())}."
-                )
-                raise ValueError(message)
-        with _single_process_is_fine(), _failures_as_oserror(self.path):
-            planner = DefaultLoadPlanner(flatten_state_dict=False)
-            load(targets, storage_reader=_SafeReader(self), planner=planner, no_dist=True)
-
-    def _read_chunk(self, name: str, chunk: metadata.ChunkStorageMetadata) -> Tensor:
+    def read_chunk(self, name: str, chunk: metadata.ChunkStorageMetadata) -> Tensor:
+        """Return one stored part of a tensor."""
         stored = self.index.storage_data.get(metadata.MetadataIndex(name, chunk.offsets))
         if stored is None:
             self._refuse(f"a part of the tensor `{name}` is missing")

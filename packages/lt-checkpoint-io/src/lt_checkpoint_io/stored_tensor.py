@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -72,6 +73,22 @@ def give_back_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:
         trim(0)
+
+
+class MemoryReturn:
+    """Gives back memory of deleted tensors whenever enough has come together: the call itself takes time."""
+
+    _ENOUGH_BYTES: Final = 32 << 20
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def freed(self, nbytes: int) -> None:
+        """Take note that so much was deleted."""
+        self._bytes += nbytes
+        if self._bytes >= self._ENOUGH_BYTES:
+            give_back_memory()
+            self._bytes = 0
 
 
 def size_text(nbytes: int) -> str:

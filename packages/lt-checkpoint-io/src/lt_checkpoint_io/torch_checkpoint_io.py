@@ -6,19 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lt_checkpoint_io.folder_loading import load_local, load_local_placed
 from lt_checkpoint_io.remote_commit import commit_remote
 from lt_checkpoint_io.remote_object import RemoteObject
 from lt_checkpoint_io.stores import local_path, open_store, store_errors
-from lt_interfaces import CheckpointIO, CheckpointTraits, StoredCheckpoint
+from lt_interfaces.checkpoint_io import CheckpointIO, CheckpointTraits, Placement, StoredCheckpoint
 from lt_interfaces.commit import is_whole, remove_committed, visible_entries
-from lt_interfaces.torch_file import load_torch_file, read_torch_file, save_torch_file
+from lt_interfaces.torch_file import read_torch_file, refuse_sharded, save_torch_file
 
 
 class TorchCheckpointIO(CheckpointIO):
     """Writes a checkpoint as one file, to a local path or to a URL that fsspec knows, and never tears the previous one.
 
     A save is streamed; only the store's own part size is held in memory. A load copies a remote file to a local
-    temporary one first, and compares it with what was committed. ``file://`` URLs are local paths.
+    temporary one first, and compares it with what was committed. ``file://`` URLs are local paths. Local folders that
+    `DistributedCheckpointIO` wrote are read, too.
 
     Args:
         storage_options: given to fsspec with every URL, for instance ``{"endpoint_url": ...}``; local paths don't use
@@ -44,6 +46,7 @@ class TorchCheckpointIO(CheckpointIO):
     ) -> None:
         local = local_path(path)
         if local is None:
+            refuse_sharded(checkpoint)
             commit_remote(checkpoint, self._object(path, storage_options))
             return
         if storage_options is not None:
@@ -56,10 +59,19 @@ class TorchCheckpointIO(CheckpointIO):
     ) -> dict[str, Any]:
         local = local_path(path)
         if local is not None:
-            return load_torch_file(local, map_location, weights_only)
+            return load_local(local, map_location, weights_only)
         with tempfile.TemporaryDirectory() as folder:
             copy = self._object(path).fetch(Path(folder))
             return read_torch_file(copy, map_location, weights_only=weights_only, name=os.fspath(path))
+
+    def load_placed(
+        self, path: str | os.PathLike[str], placement: Placement, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a sharded folder into the tensors that ``placement`` names; a file is read whole."""
+        local = local_path(path)
+        if local is not None:
+            return load_local_placed(local, placement, weights_only)
+        return self.load_checkpoint(path, weights_only=weights_only)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         local = local_path(path)
