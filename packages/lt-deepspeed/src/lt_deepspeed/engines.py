@@ -1,0 +1,206 @@
+"""Modules on DeepSpeed's engines: making an engine, running through it, differentiating, clipping and stepping."""
+
+import copy
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lt_deepspeed.installation import deepspeed
+from lt_interfaces import MisconfigurationException
+from lt_strategies.ranks import Ranks
+
+_BY_PARAMETER: Final = ("LBFGS", "Adafactor", "Muon")
+"""Optimizers that must see each parameter's shape, which ZeRO's flat shards haven't."""
+
+
+class EngineModule(nn.Module):
+    """The user's module, run by an engine once there's one.
+
+    An engine takes module and optimizer at once, while users of Fabric may set them up one after the other. So this
+    stands for the module from the beginning.
+
+    Args:
+        module: the user's.
+        config: DeepSpeed's.
+        ranks: which process this is.
+    """
+
+    def __init__(self, module: nn.Module, config: Mapping[str, Any], ranks: Ranks) -> None:
+        super().__init__()
+        self.module = module
+        # Not as submodules: parameters and states must appear once.
+        vars(self).update(engine=None, optimizer=None, _config=config, _ranks=ranks)
+
+    engine: Any
+    """DeepSpeed's engine; ``None`` until `train_with` or the first call."""
+    optimizer: Optimizer | None
+    """The user's optimizer, whose settings hold."""
+
+    @property
+    def stage(self) -> int:
+        """What is sharded, as DeepSpeed counts."""
+        stage: int = vars(self)["_config"]["zero_optimization"]["stage"]
+        return stage
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module through its engine."""
+        if self.engine is None:
+            if self.stage != 3:
+                return self.module(*args, **kwargs)
+            self.evaluate()
+        return self.engine(*args, **kwargs)
+
+    def train_with(self, optimizer: Optimizer) -> None:
+        """Let an engine train the module with this optimizer, whose settings it follows from step to step.
+
+        Raises:
+            MisconfigurationException: it can't work on ZeRO's shards, or the module has an engine already.
+        """
+        if self.engine is not None:
+            message = "`DeepSpeedStrategy` trains a module with one optimizer, and this one has its engine already."
+            raise MisconfigurationException(message)
+        if type(optimizer).__name__ in _BY_PARAMETER:
+            message = (
+                f"`DeepSpeedStrategy` can't work with {type(optimizer).__name__}, which needs whole parameters: ZeRO"
+                " has flat shards of them. Use one that works on each element alone, such as AdamW."
+            )
+            raise MisconfigurationException(message)
+        vars(self)["optimizer"] = optimizer
+        self._make_engine(_twin(optimizer))
+        self.set_boundary(True)
+
+    def evaluate(self) -> None:
+        """Let an engine run the sharded module without training it."""
+        self._make_engine(None)
+
+    def set_boundary(self, is_boundary: bool) -> None:
+        """Say whether the next backward completes the gradients of a step."""
+        if self.optimizer is not None:
+            self.engine.set_gradient_accumulation_boundary(is_boundary)
+
+    def step(self) -> None:
+        """Update the parameters with the user's current settings, and drop the gradients."""
+        optimizer = self.optimizer
+        assert optimizer is not None  # whoever steps has set one up
+        for own, engines in zip(self._trained_groups(optimizer), self.base_optimizer.param_groups, strict=True):
+            engines.update({key: value for key, value in own.items() if key != "params"})
+        self.engine.step()
+        self.zero_optimizer.clip_grad = 0.0
+        # Learning-rate schedulers look for it, to tell that steps come in the right order.
+        optimizer._opt_called = True  # type: ignore[attr-defined]
+
+    def clip(self, max_norm: float) -> Tensor:
+        """Let the next step clip the global norm; returns what it is before.
+
+        The engine's own arithmetic does it, on shards, over all ranks.
+        """
+        zero = self.zero_optimizer
+        norm = zero.scaled_global_norm() if self.stage < 3 else _norm_under_stage_3(zero)
+        zero.clip_grad = float(max_norm)
+        return torch.as_tensor(norm).to(self._device()).float() / float(zero.loss_scale)
+
+    def close(self) -> None:
+        """Let go of the engine; parameters stay where they are."""
+        engine = self.engine
+        vars(self).update(engine=None, optimizer=None)
+        if engine is not None:
+            engine.destroy()
+
+    @property
+    def zero_optimizer(self) -> Any:
+        """The engine's optimizer, which shards."""
+        return self.engine.optimizer
+
+    @property
+    def base_optimizer(self) -> Optimizer:
+        """The optimizer within it, which updates flat shards."""
+        base: Optimizer = self.zero_optimizer.optimizer
+        return base
+
+    def _trained_groups(self, optimizer: Optimizer) -> list[dict[str, Any]]:
+        """Return the groups that the engine has, too: it leaves out empty ones."""
+        return [group for group in optimizer.param_groups if group["params"]]
+
+    def _device(self) -> torch.device:
+        ranks: Ranks = vars(self)["_ranks"]
+        return ranks.device
+
+    def _make_engine(self, optimizer: Optimizer | None) -> None:
+        config, ranks = vars(self)["_config"], vars(self)["_ranks"]
+        with announced(ranks):
+            engine, *_ = deepspeed().initialize(
+                model=self.module,
+                optimizer=optimizer,
+                model_parameters=[one for one in self.module.parameters() if one.requires_grad],
+                config=copy.deepcopy(config),
+                dist_init_required=False,
+            )
+            # For users who checkpoint activations with `deepspeed.checkpointing.checkpoint`.
+            deepspeed().checkpointing.configure(None, deepspeed_config=copy.deepcopy(config))
+        vars(self)["engine"] = engine
+
+
+def prepare_deepspeed(ranks: Ranks, level: int) -> None:
+    """Let DeepSpeed work in the process group that the job has."""
+    with announced(ranks):
+        deepspeed("utils").logger.setLevel(level)
+        deepspeed().init_distributed(dist.get_backend(), auto_mpi_discovery=False, verbose=False)
+
+
+@contextmanager
+def announced(ranks: Ranks) -> Iterator[None]:
+    """Tell DeepSpeed by environment variables which process this is, as its own launcher would."""
+    told = {
+        "RANK": str(ranks.global_rank),
+        "LOCAL_RANK": str(ranks.local_rank),
+        "WORLD_SIZE": str(ranks.world_size),
+    }
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def plain_module(module: nn.Module) -> nn.Module:
+    """Return the user's own module."""
+    return module.module if isinstance(module, EngineModule) else module
+
+
+def parameters_of(optimizers: Sequence[Optimizer]) -> set[int]:
+    """Return the ids of the parameters that optimizers hold."""
+    return {id(one) for optimizer in optimizers for group in optimizer.param_groups for one in group["params"]}
+
+
+def _twin(optimizer: Optimizer) -> Optimizer:
+    """Return an optimizer of the same kind for the engine, which puts flat shards into its groups.
+
+    So the user's own keeps the parameters that it was made with: schedulers, callbacks and loops go on knowing it.
+    """
+    kind = type(optimizer)
+    if hasattr(kind, "__del__"):  # the original alone gives back what both use
+        kind = type(kind.__name__, (kind,), {"__del__": lambda _: None, "__module__": kind.__module__})
+    twin: Optimizer = object.__new__(kind)
+    vars(twin).update(vars(optimizer))
+    vars(twin).pop("step", None)  # a scheduler's, which counts calls of the user's
+    twin.param_groups = [dict(group) for group in optimizer.param_groups]
+    twin.state = type(optimizer.state)(dict)
+    vars(twin)["_lt_original"] = optimizer
+    return twin
+
+
+def _norm_under_stage_3(zero: Any) -> Tensor:
+    # What the step itself computes; DeepSpeed offers it publicly for the other stages alone.
+    norm: Tensor = deepspeed("runtime.utils").combine_grad_norm_groups(zero._get_norm_groups())
+    return norm
