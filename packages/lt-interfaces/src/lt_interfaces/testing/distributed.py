@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lt_interfaces.strategy import Strategy
 from lt_interfaces.testing.data import RegressionDataset
-from lt_interfaces.testing.models import TinyRegressor
+from lt_interfaces.testing.models import TinyRegressor, whole
 from lt_interfaces.testing.ranks import run_in_processes
 from lt_interfaces.testing.strategy import set_up, take_step, trained
 from lt_interfaces.testing.window import loss_of, trained_by
@@ -262,7 +262,7 @@ def weights_at_first(strategy: Strategy) -> list[float]:
     module = TinyRegressor(seed=strategy.global_rank)
     wrapped, _ = strategy.setup(module, lambda: [torch.optim.SGD(module.parameters())])
     restored = TinyRegressor(seed=7)
-    restored.load_state_dict(strategy.module_state(wrapped))
+    restored.load_state_dict(strategy.broadcast(strategy.module_state(wrapped)))
     return flat(restored)
 
 
@@ -279,9 +279,9 @@ def window_gradients(strategy: Strategy, of: Window) -> tuple[list[float], list[
         strategy.backward(window.add(loss, weight), Tensor.backward)
         start += size
     window.close()
-    whole = TinyRegressor()
-    torch.autograd.backward(rows_loss(whole, 0, [size for own in sizes for size in own]))
-    return gradient_of(module), gradient_of(whole)
+    at_once = TinyRegressor()
+    torch.autograd.backward(rows_loss(at_once, 0, [size for own in sizes for size in own]))
+    return gradient_of(module), gradient_of(at_once)
 
 
 def gradients_after_each(strategy: Strategy) -> list[list[float]]:
@@ -322,7 +322,7 @@ def weights_after_going_on(strategy: Strategy, state: Any, optimizer_state: Any)
     strategy.load_optimizer_state(module, optimizer, optimizer_state)
     take_step(strategy, module, optimizer=optimizer)
     plain = TinyRegressor(seed=7)
-    plain.load_state_dict(strategy.module_state(module))
+    plain.load_state_dict(strategy.broadcast(strategy.module_state(module)))
     return flat(plain)
 
 
@@ -365,8 +365,8 @@ def rows_loss(module: nn.Module, start: int, sizes: Sequence[int]) -> Tensor:
 
 def gradient_of(module: nn.Module) -> list[float]:
     """Return all gradients of a module as numbers."""
-    gradients = [parameter.grad.flatten().cpu() for parameter in module.parameters() if parameter.grad is not None]
-    return [float(number) for number in torch.cat(gradients)]
+    gradients = [whole(parameter.grad).flatten() for parameter in module.parameters() if parameter.grad is not None]
+    return [float(number) for number in torch.cat(gradients).cpu()]
 
 
 def flat(module: nn.Module) -> list[float]:
@@ -376,6 +376,6 @@ def flat(module: nn.Module) -> list[float]:
 
 def assert_whole(found: Sequence[tuple[list[float], list[float]]]) -> None:
     """Fail unless every rank's gradients are those of all samples, up to rounding."""
-    for gradients, whole in found:
+    for gradients, expected in found:
         assert len(gradients) > 0
-        assert gradients == pytest.approx(whole, rel=1e-4, abs=1e-6)
+        assert gradients == pytest.approx(expected, rel=1e-4, abs=1e-6)

@@ -9,7 +9,7 @@ from torch.optim import SGD
 
 from lt_interfaces.strategy import Capability, Strategy
 from lt_interfaces.testing.data import RegressionDataset
-from lt_interfaces.testing.models import TinyRegressor
+from lt_interfaces.testing.models import TinyRegressor, whole
 
 
 class WindowContract:
@@ -85,7 +85,7 @@ class WindowContract:
             loss = loss_of(module, part, strategy)
             strategy.backward(window.add(loss, None if weights is None else weights[number]), Tensor.backward)
         window.close()
-        found = [parameter.grad.clone() for parameter in module.parameters() if parameter.grad is not None]
+        found = [whole(parameter.grad).clone() for parameter in module.parameters() if parameter.grad is not None]
         expected, _ = gradients(strategy, planned=4, sizes=[2, 7, 3], weights=weights)
         assert_same_gradients(found, expected)
 
@@ -114,10 +114,10 @@ def gradients(
         strategy.backward(window.add(loss, weight), Tensor.backward)
         start += size
     window.close()
-    found = [parameter.grad.clone() for parameter in module.parameters() if parameter.grad is not None]
-    whole = TinyRegressor().to(strategy.root_device)
-    torch.autograd.backward(loss_of(whole, slice(0, start), strategy))
-    return found, [parameter.grad for parameter in whole.parameters() if parameter.grad is not None]
+    found = [whole(parameter.grad).clone() for parameter in module.parameters() if parameter.grad is not None]
+    at_once = TinyRegressor().to(strategy.root_device)
+    torch.autograd.backward(loss_of(at_once, slice(0, start), strategy))
+    return found, [parameter.grad for parameter in at_once.parameters() if parameter.grad is not None]
 
 
 def trained_by(strategy: Strategy) -> nn.Module:
