@@ -123,9 +123,21 @@ def _held_by_group(placed: EngineModule, group: int) -> _Held | None:
     state = placed.base_optimizer.state.get(flat)
     if not state:
         return None
+    _link(placed, group)
     sharded = tuple(key for key, value in state.items() if _is_sharded_state(key, value, flat))
     plain = {key: value for key, value in state.items() if key not in sharded and value is not None}
     return _Held(sharded, plain)
+
+
+def _link(placed: EngineModule, group: int) -> None:
+    """Let parameters find their part of the optimizer's flat state.
+
+    DeepSpeed does so by itself, once, in its first step: when only the first group has a state.
+    """
+    if placed.stage < 3:
+        (flat,) = _flat_shards(placed, group)
+        parameters = placed.zero_optimizer.bit16_groups[group]
+        deepspeed("utils").lazy_init_hp_params_optimizer_state(parameters, flat, placed.base_optimizer.state)
 
 
 def _is_sharded_state(key: str, value: Any, like: Tensor) -> bool:
@@ -152,9 +164,7 @@ def _fill_group(placed: EngineModule, group: int, saved: list[tuple[nn.Parameter
             **{key: value.clone() if isinstance(value, Tensor) else value for key, value in plain.items()},
             **fresh,
         }
-        if placed.stage < 3:
-            lp_parameters = placed.zero_optimizer.bit16_groups[group]
-            deepspeed("utils").lazy_init_hp_params_optimizer_state(lp_parameters, flat, placed.base_optimizer.state)
+    _link(placed, group)
     for parameter, state in saved:
         for key in sharded:
             _set_shard(parameter, state[key], key)
