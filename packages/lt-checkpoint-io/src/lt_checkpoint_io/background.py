@@ -42,10 +42,16 @@ class BackgroundWork:
 
     def raise_failure(self) -> None:
         """Raise the failure that nobody has been told of yet; never waits for work that may still succeed."""
+        failure = self.take_failure()
+        if failure is not None:
+            raise failure
+
+    def take_failure(self) -> BaseException | None:
+        """Return the failure that nobody has been told of yet, as `raise_failure` raises it."""
         if not self._failures:
-            return
+            return None
         self.wait()  # what was added after the failure is being skipped, which takes no time
-        raise self._failures.pop()
+        return self._failures.pop()
 
     def close(self) -> None:
         """Wait, and end the thread; adding work starts a new one."""

@@ -1,15 +1,17 @@
 """A checkpoint as a folder that every rank writes its part of."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch.distributed as dist
 from torch import Tensor
 
 from lt_checkpoint_io.folder_loading import found, load_local, load_local_placed, placed
+from lt_checkpoint_io.saving_ranks import SavingRanks
 from lt_checkpoint_io.tensor_tree import Place, dotted, leaves
 from lt_interfaces.checkpoint_io import CheckpointIO, CheckpointTraits, Placement, StoredCheckpoint
 from lt_interfaces.commit import commit_folder, is_whole, remove_committed, visible_entries
@@ -28,8 +30,8 @@ class DistributedCheckpointIO(CheckpointIO):
     Works without a process group too. Single files, as `TorchCheckpointIO` writes them, are read as well.
 
     Args:
-        process_group: the ranks that save together; ``None`` means all. Give a gloo group to keep the exchange of
-            file names off the accelerators.
+        process_group: the ranks that save together, on a gloo group that nobody else uses meanwhile; ``None`` means
+            all ranks, on a gloo group of their own, which the first save makes.
 
     >>> import tempfile, torch
     >>> checkpoint_io = DistributedCheckpointIO()
@@ -40,7 +42,8 @@ class DistributedCheckpointIO(CheckpointIO):
     """
 
     def __init__(self, process_group: dist.ProcessGroup | None = None) -> None:
-        self._group = process_group
+        self.ranks: Final = SavingRanks(process_group)
+        """The ranks that save together."""
 
     @property
     def traits(self) -> CheckpointTraits:
@@ -52,17 +55,19 @@ class DistributedCheckpointIO(CheckpointIO):
         """Write one checkpoint, each rank its part; collective, returns when it is committed.
 
         Raises:
-            OSError: on all ranks, when one couldn't write its part.
+            OSError: on all ranks, when one couldn't write its part, or failed in any way.
             TypeError: for ``storage_options``.
         """
-        # Deferred: torch.distributed.checkpoint takes over a second, which saving and loading files shouldn't cost.
-        from lt_checkpoint_io.sharded_folder import split
-
-        if storage_options is not None:
-            message = f"`storage_options` came as {storage_options!r}, but a local folder takes none; pass None."
-            raise TypeError(message)
-        parts = split(checkpoint, self._rank)
-        if self._rank == 0:
+        self.ranks.meet()
+        parts: SplitCheckpoint | None = None
+        failure: Exception | None = None
+        try:
+            parts = _split(checkpoint, self.ranks.rank, storage_options)
+        except Exception as error:
+            failure = error
+        self.ranks.raise_any(failure, f"save `{path}`")
+        assert parts is not None
+        if self.ranks.rank == 0:
             self._save_first(parts, Path(path))
         else:
             self._save_other(parts, Path(path))
@@ -122,7 +127,7 @@ class DistributedCheckpointIO(CheckpointIO):
 
     def remove_checkpoint(self, path: str | PathLike[str]) -> None:
         """Remove one checkpoint; rank 0 does it, the others may call it too."""
-        if self._rank == 0:
+        if self.ranks.rank == 0:
             remove_committed(path)
 
     def stored(self, folder: str | PathLike[str]) -> list[StoredCheckpoint]:
@@ -137,44 +142,41 @@ class DistributedCheckpointIO(CheckpointIO):
     def teardown(self) -> None:
         """Nothing: a save is over when it returns."""
 
-    @property
-    def _rank(self) -> int:
-        return dist.get_rank(self._group) if dist.is_available() and dist.is_initialized() else 0
-
     def _save_first(self, parts: "SplitCheckpoint", path: Path) -> None:
         """Save on rank 0, which owns the folder, commits it, and tells the others where it is and how it ended."""
-        # Deferred: as in `save_checkpoint`.
+        # Deferred: as in `_split`.
         from lt_checkpoint_io.sharded_folder import read_index
 
         try:
             with commit_folder(path) as folder:
                 parts.write_rest(folder)
-                self._broadcast(_News(True, str(folder)))
-                parts.write_tensors(folder, self._group)
+                self.ranks.broadcast(_News(True, str(folder)))
+                self._write_tensors(parts, folder, path)
                 # A rank that doesn't see this folder has written its shards somewhere else: they would be missing here.
                 read_index(folder)
         except Exception as error:
-            self._broadcast(_News(False, repr(error)))
+            with suppress(RuntimeError):  # who died can't be told, and what went wrong first matters more
+                self.ranks.broadcast(_News(False, repr(error)))
             raise
-        self._broadcast(_News(True, ""))
+        self.ranks.broadcast(_News(True, ""))
 
     def _save_other(self, parts: "SplitCheckpoint", path: Path) -> None:
-        folder = self._broadcast(None)
+        folder = self.ranks.broadcast(None)
         _raise_failure(folder, path)
         try:
-            parts.write_tensors(Path(folder.text), self._group)
+            self._write_tensors(parts, Path(folder.text), path)
         finally:
-            outcome = self._broadcast(None)
+            outcome = self.ranks.broadcast(None)
         _raise_failure(outcome, path)
 
-    def _broadcast(self, news: "_News | None") -> "_News":
-        """Send rank 0's news to all ranks; with one process there's nobody to tell."""
-        shared = [news]
-        if dist.is_available() and dist.is_initialized():
-            dist.broadcast_object_list(shared, group=self._group, group_src=0)
-        received = shared[0]
-        assert received is not None
-        return received
+    def _write_tensors(self, parts: "SplitCheckpoint", folder: Path, path: Path) -> None:
+        """Write this rank's tensors; raises on all ranks when one couldn't."""
+        failure: Exception | None = None
+        try:
+            parts.write_tensors(folder, self.ranks.group)
+        except Exception as error:
+            failure = error
+        self.ranks.raise_any(failure, f"save `{path}`")
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,16 @@ class _News:
 
     is_good: bool
     text: str
+
+
+def _split(checkpoint: Mapping[str, Any], rank: int, storage_options: Any | None) -> "SplitCheckpoint":
+    # Deferred: torch.distributed.checkpoint takes over a second, which saving and loading files shouldn't cost.
+    from lt_checkpoint_io.sharded_folder import split
+
+    if storage_options is not None:
+        message = f"`storage_options` came as {storage_options!r}, but a local folder takes none; pass None."
+        raise TypeError(message)
+    return split(checkpoint, rank)
 
 
 def _raise_failure(news: _News, path: Path) -> None:

@@ -1,6 +1,5 @@
 """Reading the tensors of a sharded folder into those that are there already, however these are sharded."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,7 +55,7 @@ class PlacedReading:
             wanted = [(target, item) for target in targets for item in _items(name, facts, target)]
             for chunk in facts.chunks:
                 overlapping = [(target, item) for target, item in wanted if item.storage_index.offset == chunk.offsets]
-                if overlapping and math.prod(chunk.sizes):
+                if overlapping and chunk.sizes.numel():
                     memory.freed(self._fill(name, chunk, overlapping))
         return self._checkpoint
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lt_interfaces.torch_file import is_dtensor
+
 _DICTS = (dict, OrderedDict, defaultdict)
 
 
@@ -15,7 +17,8 @@ def snapshot(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a checkpoint in CPU memory: one copy of each tensor storage, deep copies of everything else.
 
     Tensors that share storage share it in the copy, so that a file of the copy is no larger than one of the original;
-    like `torch.save`, it takes the whole storage of a tensor that shows a part of it.
+    like `torch.save`, it takes the whole storage of a tensor that shows a part of it. Of a DTensor this rank's part is
+    copied, and the copy is a DTensor.
 
     >>> weight = torch.ones(2)
     >>> taken = snapshot({"weight": weight, "tied": weight})
@@ -63,6 +66,8 @@ class _Copier:
         return copied
 
     def _tensor(self, tensor: Tensor) -> Tensor:
+        if is_dtensor(tensor):
+            return self._dtensor(tensor)
         if not _is_plain(tensor):
             return copy.deepcopy(tensor.detach().cpu(), self._memo)
         copied = torch.empty(0, dtype=tensor.dtype)
@@ -70,6 +75,13 @@ class _Copier:
         if isinstance(tensor, nn.Parameter):
             return nn.Parameter(copied, tensor.requires_grad)
         return copied.requires_grad_(tensor.requires_grad)
+
+    def _dtensor(self, tensor: Any) -> Tensor:
+        """Copy what this rank holds; nothing is gathered, and what the others hold stays known."""
+        local = self._tensor(tensor.detach().to_local())
+        # Its own constructor, which hasn't moved the local part to the mesh's device yet, as `from_local` does.
+        copied: Tensor = type(tensor)(local, tensor._spec, requires_grad=tensor.requires_grad)
+        return copied
 
     def _storage(self, tensor: Tensor) -> torch.UntypedStorage:
         storage = tensor.untyped_storage()

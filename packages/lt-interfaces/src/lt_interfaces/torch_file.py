@@ -57,10 +57,14 @@ def refuse_sharded(checkpoint: Mapping[str, Any]) -> None:
         raise TypeError(message)
 
 
+def is_dtensor(tensor: Tensor) -> bool:
+    """Say whether a tensor is sharded over ranks, a DTensor; its module, which takes long to import, isn't needed."""
+    return hasattr(tensor, "device_mesh") and hasattr(tensor, "placements")
+
+
 def _sharded_names(value: Any, place: tuple[Any, ...], seen: set[int]) -> Iterator[str]:
     if isinstance(value, Tensor):
-        # DTensor, told by what it has: importing its module takes long, and where there's one, others have done that.
-        if hasattr(value, "device_mesh") and hasattr(value, "placements"):
+        if is_dtensor(value):
             yield ".".join(map(str, place))
         return
     if not isinstance(value, Mapping | list | tuple) or id(value) in seen:
