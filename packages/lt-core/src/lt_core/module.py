@@ -89,7 +89,6 @@ class LightningModule(HyperparametersMixin, nn.Module):
         self.example_input_array: Any = None
         self.prepare_data_per_node = True
         self.allow_zero_length_dataloader_with_multiple_devices = False
-        self.device_mesh: Any = None
         self._strict_loading: bool | None = None
         self._trainer: Any = None
         self._fabric: Any = None
@@ -136,6 +135,12 @@ class LightningModule(HyperparametersMixin, nn.Module):
     def device(self) -> torch.device:
         """Where the module is."""
         return self._probe.device
+
+    @property
+    def device_mesh(self) -> Any:
+        """The ranks of the job in rows and columns, for `configure_model`; ``None``: the strategy has no mesh."""
+        runs = self._trainer if self._trainer is not None else self._fabric
+        return getattr(getattr(runs, "strategy", None), "device_mesh", None)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -314,7 +319,7 @@ class LightningModule(HyperparametersMixin, nn.Module):
         optimizer: Optimizer,
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
-    ) -> None:
+    ) -> Tensor | None:
         """Clip the gradients of an optimizer's parameters in place; for manual optimization too.
 
         Args:
@@ -322,10 +327,15 @@ class LightningModule(HyperparametersMixin, nn.Module):
             gradient_clip_val: the largest norm or value; ``None``: the Trainer's.
             gradient_clip_algorithm: "norm" (default) or "value"; ``None``: the Trainer's.
 
+        Returns:
+            The global norm before clipping, over all shards of all parameters, to be logged for instance; ``None``
+            where nothing is clipped, and when clipping by value.
+
         Raises:
             MisconfigurationException: when the Trainer was told something else, or for an unknown algorithm.
         """
-        self.trainer.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        norm: Tensor | None = self.trainer.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        return norm
 
     def toggle_optimizer(self, optimizer: Any) -> None:
         """Let only this optimizer's parameters require grad, until `untoggle_optimizer`."""

@@ -349,10 +349,12 @@ class Trainer:
         """Compute gradients; what `LightningModule.manual_backward` calls."""
         differentiate(self._running_job, loss, *args, **kwargs)
 
-    def clip_gradients(self, optimizer: Optimizer, gradient_clip_val: Any, gradient_clip_algorithm: Any) -> None:
-        """Clip gradients; what `LightningModule.clip_gradients` calls."""
+    def clip_gradients(
+        self, optimizer: Optimizer, gradient_clip_val: Any, gradient_clip_algorithm: Any
+    ) -> Tensor | None:
+        """Clip gradients and return their norm; what `LightningModule.clip_gradients` calls."""
         asked = {"value": gradient_clip_val, "algorithm": gradient_clip_algorithm}
-        clip_gradients(self.strategy, self._specs.optimization, optimizer=optimizer, **asked)
+        return clip_gradients(self.strategy, self._specs.optimization, optimizer=optimizer, **asked)
 
     @contextmanager
     def init_module(self, empty_init: bool | None = None) -> Iterator[None]:

@@ -87,9 +87,13 @@ class Sharder:
         """Bring modules to the device, with values that are the same on all ranks."""
         fill_from_meta(modules, self.device, initialise=initialise)
         for module in modules:
-            module._apply(lambda tensor: tensor.to(self.device), recurse=False)
+            module._apply(self._moved, recurse=False)
             if initialise:
                 send_from_first(self.mesh, _own(module))
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        # What a module holds beside parameters and buffers may still be on meta.
+        return torch.empty_like(tensor, device=self.device) if tensor.is_meta else tensor.to(self.device)
 
 
 @torch.no_grad()
