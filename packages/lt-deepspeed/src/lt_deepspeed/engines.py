@@ -132,38 +132,31 @@ class EngineModule(nn.Module):
         return ranks.device
 
     def _make_engine(self, optimizer: Optimizer | None) -> None:
-        config, ranks = vars(self)["_config"], vars(self)["_ranks"]
-        with announced(ranks):
-            engine, *_ = deepspeed().initialize(
-                model=self.module,
-                optimizer=optimizer,
-                model_parameters=[one for one in self.module.parameters() if one.requires_grad],
-                config=copy.deepcopy(config),
-                dist_init_required=False,
-            )
-            # For users who checkpoint activations with `deepspeed.checkpointing.checkpoint`.
-            deepspeed().checkpointing.configure(None, deepspeed_config=copy.deepcopy(config))
+        config = vars(self)["_config"]
+        engine, *_ = deepspeed().initialize(
+            model=self.module,
+            optimizer=optimizer,
+            model_parameters=[one for one in self.module.parameters() if one.requires_grad],
+            config=copy.deepcopy(config),
+            dist_init_required=False,
+        )
+        # For users who checkpoint activations with `deepspeed.checkpointing.checkpoint`.
+        deepspeed().checkpointing.configure(None, deepspeed_config=copy.deepcopy(config))
         vars(self)["engine"] = engine
 
 
-def prepare_deepspeed(ranks: Ranks, level: int) -> None:
-    """Let DeepSpeed work in the process group that the job has."""
-    with announced(ranks):
-        deepspeed("utils").logger.setLevel(level)
-        deepspeed().init_distributed(dist.get_backend(), auto_mpi_discovery=False, verbose=False)
-
-
 @contextmanager
-def announced(ranks: Ranks) -> Iterator[None]:
-    """Tell DeepSpeed by environment variables which process this is, as its own launcher would."""
-    told = {
-        "RANK": str(ranks.global_rank),
-        "LOCAL_RANK": str(ranks.local_rank),
-        "WORLD_SIZE": str(ranks.world_size),
-    }
+def deepspeed_in(ranks: Ranks, *, logging_level: int) -> Iterator[None]:
+    """Let DeepSpeed work in the process group that the job has, as long as the context is open.
+
+    It looks up who it is in environment variables, in the middle of a step too, as its own launcher sets them.
+    """
+    told = {"RANK": ranks.global_rank, "LOCAL_RANK": ranks.local_rank, "WORLD_SIZE": ranks.world_size}
     before = {name: os.environ.get(name) for name in told}
-    os.environ.update(told)
+    os.environ.update({name: str(value) for name, value in told.items()})
     try:
+        deepspeed("utils").logger.setLevel(logging_level)
+        deepspeed().init_distributed(dist.get_backend(), auto_mpi_discovery=False, verbose=False)
         yield
     finally:
         for name, value in before.items():

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from lt_deepspeed import portable
 from lt_deepspeed.config import completed, config_of, engine_dtype
-from lt_deepspeed.engines import EngineModule, parameters_of, plain_module, prepare_deepspeed
+from lt_deepspeed.engines import EngineModule, deepspeed_in, parameters_of, plain_module
 from lt_deepspeed.installation import deepspeed, require_deepspeed
 from lt_deepspeed.options import options_from
 from lt_deepspeed.window import EngineWindow
@@ -103,6 +103,7 @@ class DeepSpeedStrategy(Strategy):
         self._config = completed(self._source, self._options, assembly.precision)
         self._assembly = assembly
         self._modules.clear()
+        self._surroundings: ExitStack | None = None
         self._job.connect(assembly)
 
     def supports(self, part: Precision | Accelerator | Capability) -> bool:
@@ -152,7 +153,8 @@ class DeepSpeedStrategy(Strategy):
 
     def setup_environment(self) -> None:
         self._job.join()
-        prepare_deepspeed(self._job.ranks, self._options.logging_level)
+        self._surroundings = ExitStack()
+        self._surroundings.enter_context(deepspeed_in(self._job.ranks, logging_level=self._options.logging_level))
 
     def init_context(self, *, empty_init: bool | None = None) -> AbstractContextManager[Any]:
         if self._stage < 3 or not dist.is_initialized():
@@ -317,6 +319,9 @@ class DeepSpeedStrategy(Strategy):
             if self.root_device.type != "cpu" and not portable.is_sharded(placed.module):
                 placed.module.cpu()
         self._modules.clear()
+        if self._surroundings is not None:
+            self._surroundings.close()
+            self._surroundings = None
         self._job.leave()
 
     @property
