@@ -14,7 +14,9 @@ from sample_checkpoints import assert_equal, trained
 from torch import nn
 
 from lt_checkpoint_io.distributed_checkpoint_io import DistributedCheckpointIO
+from lt_checkpoint_io.inspection import inspect_checkpoint
 from lt_checkpoint_io.tensor_tree import leaves
+from lt_checkpoint_io.torch_checkpoint_io import TorchCheckpointIO
 from lt_interfaces.commit import MANIFEST_NAME, commit_folder, is_whole
 from lt_interfaces.testing import CheckpointIOContract
 from lt_interfaces.testing.checkpoint_io import Touch
@@ -260,6 +262,21 @@ def test_a_folder_with_a_missing_file_is_torn(saved: Path, name: str) -> None:
     assert not DistributedCheckpointIO().is_whole(saved)
     with pytest.raises(pickle.UnpicklingError, match=f"`{saved}` is no whole checkpoint"):
         DistributedCheckpointIO().load_checkpoint(saved)
+
+
+@pytest.mark.parametrize("rest", [{"epoch": 1, "global_step": 2}, {"callbacks": Path("a")}, ["text"]])
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_a_sharded_folder_of_lightning_is_refused_with_the_way_out(tmp_path: Path, rest: Any) -> None:
+    folder = tmp_path / "lightning.ckpt"
+    weights = {"model": {"weight": torch.ones(2)}, "optimizer_0": {"state": {}, "param_groups": [{"lr": 0.1}]}}
+    torch.distributed.checkpoint.save(weights, checkpoint_id=folder, no_dist=True)
+    torch.save(rest, folder / "meta.pt")
+    for load in (DistributedCheckpointIO().load_checkpoint, TorchCheckpointIO().load_checkpoint, inspect_checkpoint):
+        with pytest.raises(pickle.UnpicklingError, match=f"consolidate_checkpoint {folder}`"):
+            load(folder)
+    with pytest.raises(pickle.UnpicklingError, match="consolidate_checkpoint"):
+        DistributedCheckpointIO().load_placed(folder, ask_for_nothing)
+    assert not DistributedCheckpointIO().is_whole(folder)
 
 
 def test_another_folder_is_no_checkpoint(tmp_path: Path) -> None:

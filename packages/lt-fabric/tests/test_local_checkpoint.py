@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from lt_fabric.local_checkpoint import LocalCheckpointIO
+from lt_interfaces.commit import commit_folder
 from lt_interfaces.testing import CheckpointIOContract
 
 
@@ -24,6 +25,22 @@ def test_a_folder_left_by_another_checkpoint_io_is_removed(tmp_path: Path) -> No
     (folder / "meta.pt").touch()
     LocalCheckpointIO().remove_checkpoint(folder)
     assert not folder.exists()
+
+
+def test_a_sharded_folder_is_refused_with_what_to_install(tmp_path: Path) -> None:
+    with commit_folder(tmp_path / "sharded.ckpt") as folder:
+        (folder / "meta.pt").touch()
+    with pytest.raises(IsADirectoryError, match="pip install lt-checkpoint-io"):
+        LocalCheckpointIO().load_checkpoint(tmp_path / "sharded.ckpt")
+    with pytest.raises(IsADirectoryError, match="pip install lt-checkpoint-io"):
+        LocalCheckpointIO().load_placed(tmp_path / "sharded.ckpt", lambda place, like: None)
+
+
+def test_a_file_takes_the_place_of_a_sharded_folder(tmp_path: Path) -> None:
+    with commit_folder(tmp_path / "last.ckpt") as folder:
+        (folder / "meta.pt").touch()
+    LocalCheckpointIO().save_checkpoint({"epoch": 2}, tmp_path / "last.ckpt")
+    assert LocalCheckpointIO().load_checkpoint(tmp_path / "last.ckpt") == {"epoch": 2}
 
 
 URL = "s3://bucket/a.ckpt"

@@ -44,6 +44,7 @@ from lt_interfaces.moving import move_data_to_device
 from lt_interfaces.portable_state import optimizer_state_from_names, optimizer_state_to_names
 from lt_interfaces.rank_zero import rank_zero_only, set_global_rank
 from lt_interfaces.testing import RegressionDataset
+from lt_interfaces.torch_file import refuse_sharded
 
 
 class ToyAccelerator(Accelerator):
@@ -231,6 +232,7 @@ class ToyCheckpointIO(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: Mapping[str, Any], path: str | PathLike[str], storage_options: Any | None = None
     ) -> None:
+        refuse_sharded(checkpoint)
         with commit_file(path) as file:
             file.write(self.HEADER)
             file.write(_as_bytes(checkpoint))

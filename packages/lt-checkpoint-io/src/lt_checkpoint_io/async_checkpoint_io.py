@@ -68,7 +68,7 @@ class AsyncCheckpointIO(CheckpointIO):
         """
         write = partial(self._checkpoint_io.save_checkpoint, path=path, storage_options=storage_options)
         if self._ranks is not None:
-            self._save_together(self._ranks, checkpoint, write, doing=f"save `{path}`")
+            self._save_together(self._ranks, checkpoint, write=write, doing=f"save `{path}`")
             return
         self._settle()
         refuse_sharded(checkpoint)
@@ -120,7 +120,7 @@ class AsyncCheckpointIO(CheckpointIO):
         return self._ranks is None or self._ranks.group is None
 
     def _save_together(
-        self, ranks: SavingRanks, checkpoint: Mapping[str, Any], write: Callable[[dict[str, Any]], None], *, doing: str
+        self, ranks: SavingRanks, checkpoint: Mapping[str, Any], *, write: Callable[[dict[str, Any]], None], doing: str
     ) -> None:
         """Do as `save_checkpoint` says, on all ranks or on none."""
         ranks.meet()

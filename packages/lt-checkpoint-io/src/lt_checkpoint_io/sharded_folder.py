@@ -38,7 +38,7 @@ from torch.distributed.tensor import DTensor
 from lt_checkpoint_io.file_slice import FileSlice
 from lt_checkpoint_io.stored_tensor import is_plain
 from lt_checkpoint_io.tensor_tree import Place, dotted, map_leaves
-from lt_interfaces.commit import is_whole
+from lt_interfaces.commit import MANIFEST_NAME, is_whole
 from lt_interfaces.torch_file import load_torch_file
 
 REST_NAME: Final = "meta.pt"
@@ -221,7 +221,7 @@ class ShardedFolder:
 
     def __post_init__(self) -> None:
         if not is_whole(self.path):
-            message = (
+            message = _lightnings(self.path) or (
                 f"The folder `{self.path}` is no whole checkpoint: its manifest is missing, or files are missing or "
                 "cut off. `verify_checkpoint` lists them."
             )
@@ -290,6 +290,26 @@ class ShardedFolder:
     def _refuse(self, reason: str, cause: Exception | None = None) -> NoReturn:
         message = f"The checkpoint `{self.path}` is damaged: {reason}."
         raise pickle.UnpicklingError(message) from cause
+
+
+def _lightnings(folder: Path) -> str | None:
+    """Return what to do with a folder of Lightning's sharded strategies, or ``None`` if it isn't one.
+
+    It has files of the same names, but other things in them, and no manifest.
+    """
+    rest = folder / REST_NAME
+    if (folder / MANIFEST_NAME).exists() or not is_sharded_folder(folder) or not is_whole(rest):
+        return None
+    try:
+        if load_torch_file(rest).keys() >= {"checkpoint", "tensors"}:
+            return None  # ours, without its manifest
+    except (pickle.UnpicklingError, TypeError):
+        pass  # ours can be read
+    return (
+        f"The folder `{folder}` looks like a sharded checkpoint of Lightning, which isn't read here. Make one file of "
+        "it where Lightning is installed, and load that: "
+        f"`python -m lightning.pytorch.utilities.consolidate_checkpoint {folder}`."
+    )
 
 
 def read_index(folder: Path) -> metadata.Metadata:

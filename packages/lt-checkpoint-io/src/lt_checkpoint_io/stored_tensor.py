@@ -78,7 +78,7 @@ def give_back_memory() -> None:
 class MemoryReturn:
     """Gives back memory of deleted tensors whenever enough has come together: the call itself takes time."""
 
-    _ENOUGH_BYTES: Final = 32 << 20
+    _ENOUGH_BYTES: Final = 8 << 20
 
     def __init__(self) -> None:
         self._bytes = 0

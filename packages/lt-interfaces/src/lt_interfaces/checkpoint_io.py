@@ -57,7 +57,8 @@ class CheckpointIO(ABC):
 
         Raises:
             OSError: when the target can't be written, whatever the reason.
-            TypeError: for ``storage_options`` where it takes none.
+            TypeError: for ``storage_options`` where it takes none; for sharded tensors (DTensor) where rank 0 writes
+                alone, before anything is written: it would write its part and call it the checkpoint.
         """
 
     @abstractmethod

@@ -112,8 +112,9 @@ def load_torch_file(
         raise FileNotFoundError(message)
     if source.is_dir():
         message = (
-            f"`{source}` is a folder; only single files are read here. Folders of sharded checkpoints are read when "
-            "lt-checkpoint-io is installed: `pip install lt-checkpoint-io`."
+            f"`{source}` is a folder; only single files are read here. If it's a sharded checkpoint, "
+            "`pip install lt-checkpoint-io`: its `TorchCheckpointIO`, the default then, resumes from such folders, and "
+            "its `consolidate_checkpoint` makes one file of one."
         )
         raise IsADirectoryError(message)
     if not is_whole(source):

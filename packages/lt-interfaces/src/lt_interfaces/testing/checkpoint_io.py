@@ -20,6 +20,12 @@ class Touch:
         return open, (str(self.path), "w")
 
 
+class LikeDTensor(torch.Tensor):
+    """Has what tells a DTensor from other tensors; a real one needs a process group."""
+
+    device_mesh = placements = ()
+
+
 class CheckpointIOContract:
     """Subclass it and override `checkpoint_io`."""
 
@@ -66,6 +72,39 @@ class CheckpointIOContract:
     def test_a_missing_checkpoint_is_named(self, checkpoint_io: CheckpointIO, path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=path.name):
             checkpoint_io.load_checkpoint(path)
+
+    def test_a_placed_load_is_whole_and_places_what_it_asked_for(self, checkpoint_io: CheckpointIO, path: Path) -> None:
+        saved = {"epoch": 3, "state_dict": {"weight": torch.arange(4.0), "bias": torch.ones(())}}
+        save(checkpoint_io, saved, path)
+        given = {"weight": torch.zeros(4), "bias": None}
+        asked: dict[Any, torch.Tensor | None] = {}
+
+        def placement(place: Any, like: torch.Tensor) -> torch.Tensor | None:
+            assert like.device.type == "meta"
+            assert like.size() == saved["state_dict"][place[1]].size()  # type: ignore[index]
+            assert not torch.any(given["weight"]), "a tensor was changed before all were asked for"  # type: ignore[arg-type]
+            asked[place] = given[place[1]]
+            return asked[place]
+
+        loaded = checkpoint_io.load_placed(path, placement)
+        assert loaded["epoch"] == 3
+        for name, tensor in saved["state_dict"].items():  # type: ignore[attr-defined]
+            assert torch.equal(loaded["state_dict"][name], tensor)
+        assert asked.keys() in (set(), {("state_dict", "weight"), ("state_dict", "bias")})
+        assert all(loaded["state_dict"][name] is tensor for (_, name), tensor in asked.items() if tensor is not None)
+
+    def test_a_placed_load_names_a_missing_checkpoint(self, checkpoint_io: CheckpointIO, path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match=path.name):
+            checkpoint_io.load_placed(path, lambda place, like: None)
+
+    def test_writing_alone_it_refuses_sharded_tensors_before_anything_is_written(
+        self, checkpoint_io: CheckpointIO, path: Path
+    ) -> None:
+        if checkpoint_io.traits.sharded:
+            return  # it takes real ones, from all ranks
+        with pytest.raises(TypeError, match=r"state_dict\.weight"):
+            checkpoint_io.save_checkpoint({"state_dict": {"weight": LikeDTensor()}}, path)
+        assert checkpoint_io.stored(path.parent) == []
 
     @pytest.mark.parametrize("weights_only", [None, True])
     def test_never_runs_code_from_a_file_unasked(
