@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader
 from lt_core import LightningModule, Trainer
 from lt_fsdp import FSDPStrategy
 from lt_interfaces import Callback
-from lt_interfaces.testing.models import whole
 from lt_strategies import DDPStrategy
 
 GLOBAL_BATCH_SIZE: Final = 8
@@ -83,9 +82,6 @@ class Net(LightningModule):
         self.outcome.losses.append(loss.item())
         self.log("loss", loss, on_step=True, on_epoch=True)
         return loss
-
-    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        self.log("val", loss_of(self.model, batch), batch_size=len(batch))
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

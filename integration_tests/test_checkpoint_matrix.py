@@ -1,0 +1,24 @@
+"""What one layout saved, every other one goes on from."""
+
+import tempfile
+from functools import cache
+
+import pytest
+from checkpoint_matrix import LAYOUTS, Continued, matrix
+
+
+@cache
+def found() -> dict[tuple[str, str], Continued]:
+    with tempfile.TemporaryDirectory() as folder:
+        return {(one.saved, one.loaded): one for one in matrix(folder)}
+
+
+@pytest.mark.parametrize("loaded", LAYOUTS)
+@pytest.mark.parametrize("saved", LAYOUTS)
+def test_the_next_losses_are_those_of_the_run_that_was_saved(saved: str, loaded: str) -> None:
+    assert found()[saved, loaded].difference <= 1e-6
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_under_the_same_layout_they_are_so_to_the_bit(layout: str) -> None:
+    assert found()[layout, layout].difference == 0
