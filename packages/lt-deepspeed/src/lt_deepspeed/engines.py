@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from lt_deepspeed.installation import deepspeed
 from lt_interfaces import MisconfigurationException
+from lt_interfaces.redirection import StepRedirection
 from lt_strategies.ranks import Ranks
 
 _BY_PARAMETER: Final = ("LBFGS", "Adafactor", "Muon")
@@ -36,16 +37,21 @@ class EngineModule(nn.Module):
         self.module = module
         # Not as submodules: parameters and states must appear once.
         vars(self).update(engine=None, optimizer=None, _config=config, _ranks=ranks)
+        vars(self).update(_is_stepping_by_hand=False, _has_whole_gradients=False)
 
     engine: Any
     """DeepSpeed's engine; ``None`` until `train_with` or the first call."""
     optimizer: Optimizer | None
     """The user's optimizer, whose settings hold."""
+    _config: Mapping[str, Any]
+    _ranks: Ranks
+    _is_stepping_by_hand: bool
+    _has_whole_gradients: bool
 
     @property
     def stage(self) -> int:
         """What is sharded, as DeepSpeed counts."""
-        stage: int = vars(self)["_config"]["zero_optimization"]["stage"]
+        stage: int = self._config["zero_optimization"]["stage"]
         return stage
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -84,6 +90,34 @@ class EngineModule(nn.Module):
         if self.optimizer is not None:
             self.engine.set_gradient_accumulation_boundary(is_boundary)
 
+    def stepping(self, name: str) -> Callable[..., Any]:
+        """Return what runs a method of the module through the engine."""
+        redirected = StepRedirection(self, self.module, name)
+        if getattr(self.module, "automatic_optimization", True):
+            return redirected
+
+        def step(*args: Any, **kwargs: Any) -> Any:
+            vars(self)["_is_stepping_by_hand"] = True
+            try:
+                return redirected(*args, **kwargs)
+            finally:
+                vars(self)["_is_stepping_by_hand"] = False
+
+        return step
+
+    def backward(self, loss: Tensor, run_backward: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+        """Differentiate a loss, as the engine does or as the module wants it."""
+        engine = self.engine
+        self._refuse_second_last_backward()
+        if self._is_stepping_by_hand:
+            # Engines begin a backward by hooks on what their forward returns, which isn't over yet.
+            self.zero_optimizer.clear_backward_seen_flag()
+            deepspeed("runtime.utils").register_output_backward_hooks(loss, engine._backward_prologue)
+        if run_backward is Tensor.backward and not args and set(kwargs) <= {"retain_graph"}:
+            engine.backward(loss, scale_wrt_gas=False, **kwargs)
+        else:
+            run_backward(engine.scale(loss), *args, **kwargs)
+
     def step(self) -> None:
         """Update the parameters with the user's current settings, and drop the gradients."""
         optimizer = self.optimizer
@@ -92,6 +126,7 @@ class EngineModule(nn.Module):
             engines.update({key: value for key, value in own.items() if key != "params"})
         self.engine.step()
         self.zero_optimizer.clip_grad = 0.0
+        vars(self)["_has_whole_gradients"] = False
         # Learning-rate schedulers look for it, to tell that steps come in the right order.
         optimizer._opt_called = True  # type: ignore[attr-defined]
 
@@ -104,6 +139,17 @@ class EngineModule(nn.Module):
         norm = zero.scaled_global_norm() if self.stage < 3 else _norm_under_stage_3(zero)
         zero.clip_grad = float(max_norm)
         return torch.as_tensor(norm).to(self._device()).float() / float(zero.loss_scale)
+
+    def _refuse_second_last_backward(self) -> None:
+        is_last = self.engine.is_gradient_accumulation_boundary()
+        if is_last and self._has_whole_gradients and self.stage < 3:
+            message = (
+                "A second backward for one optimizer step, and the first wasn't announced as one of several: DeepSpeed's"
+                " engine would lose its gradients. Run all but the last backward within `no_backward_sync(module)`, or"
+                " add the losses up."
+            )
+            raise RuntimeError(message)
+        vars(self)["_has_whole_gradients"] = is_last
 
     def close(self) -> None:
         """Let go of the engine; parameters stay where they are."""
@@ -128,11 +174,10 @@ class EngineModule(nn.Module):
         return [group for group in optimizer.param_groups if group["params"]]
 
     def _device(self) -> torch.device:
-        ranks: Ranks = vars(self)["_ranks"]
-        return ranks.device
+        return self._ranks.device
 
     def _make_engine(self, optimizer: Optimizer | None) -> None:
-        config = vars(self)["_config"]
+        config = self._config
         engine, *_ = deepspeed().initialize(
             model=self.module,
             optimizer=optimizer,

@@ -25,7 +25,7 @@ def is_sharded(module: nn.Module) -> bool:
 def module_state(module: nn.Module, placed: EngineModule | None) -> dict[str, Any]:
     """Return a module's whole state dict, in CPU memory where it had to be gathered."""
     state = module.state_dict()
-    if placed is None or (placed.engine is None and not is_sharded(module)):
+    if not is_sharded(module) and (placed is None or placed.optimizer is None):
         return state
     whole: dict[str, Any] = {}
     parameters = dict(module.named_parameters(remove_duplicate=False))
@@ -184,10 +184,10 @@ def _whole_shape(parameter: nn.Parameter) -> torch.Size:
     return torch.Size(shape)
 
 
-def _whole(parameter: nn.Parameter, placed: EngineModule, key: str | None = None) -> Tensor:
+def _whole(parameter: nn.Parameter, placed: EngineModule | None, key: str | None = None) -> Tensor:
     """Return a whole parameter in fp32, or what the optimizer keeps for it under a key."""
     utils = deepspeed("utils")
-    if parameter.requires_grad and placed.optimizer is not None:
+    if parameter.requires_grad and placed is not None and placed.optimizer is not None:
         get = utils.safe_get_full_fp32_param if key is None else utils.safe_get_full_optimizer_state
         found: Tensor | None = get(parameter) if key is None else get(parameter, key)
         if found is not None:

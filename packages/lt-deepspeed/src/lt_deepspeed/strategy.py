@@ -30,7 +30,6 @@ from lt_interfaces import (
     plugins,
 )
 from lt_interfaces.empty_init import on_device
-from lt_interfaces.redirection import StepRedirection
 from lt_strategies import JobProcesses, collectives
 from lt_strategies.job_processes import DEFAULT_TIMEOUT, StartMethod
 
@@ -208,7 +207,7 @@ class DeepSpeedStrategy(Strategy):
         if placed is None or is_direct:
             step: Callable[..., Any] = getattr(original, name)
             return step
-        return StepRedirection(placed, original, name)
+        return placed.stepping(name)
 
     def open_window(self, length: int) -> AccumulationWindow:
         self._window.reopen(length)
@@ -227,13 +226,11 @@ class DeepSpeedStrategy(Strategy):
             placed.set_boundary(True)
 
     def backward(self, loss: Tensor, run_backward: Callable[..., None], *args: Any, **kwargs: Any) -> None:
-        trained = list(self._trained())
-        if len(trained) != 1:
-            run_backward(loss, *args, **kwargs)  # each engine's hooks do the rest
-        elif run_backward is Tensor.backward and not args and set(kwargs) <= {"retain_graph"}:
-            trained[0].engine.backward(loss, scale_wrt_gas=False, **kwargs)
+        trained = self._trained()
+        if len(trained) == 1:
+            trained[0].backward(loss, run_backward, *args, **kwargs)
         else:
-            run_backward(trained[0].engine.scale(loss), *args, **kwargs)
+            run_backward(loss, *args, **kwargs)  # each engine's hooks do the rest
 
     def optimizer_step(
         self,
