@@ -144,8 +144,8 @@ class EngineModule(nn.Module):
         is_last = self.engine.is_gradient_accumulation_boundary()
         if is_last and self._has_whole_gradients and self.stage < 3:
             message = (
-                "A second backward for one optimizer step, and the first wasn't announced as one of several: DeepSpeed's"
-                " engine would lose its gradients. Run all but the last backward within `no_backward_sync(module)`, or"
+                "A second backward for one optimizer step, and the first wasn't announced as one of several:"
+                " DeepSpeed's engine would lose its gradients. Run all but the last backward within `no_backward_sync(module)`, or"
                 " add the losses up."
             )
             raise RuntimeError(message)
