@@ -1,8 +1,10 @@
 """A real S3 endpoint on this machine, and folders in stores."""
 
+import multiprocessing
 import sys
 import uuid
 from collections.abc import Iterator
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,14 @@ from moto.server import ThreadedMotoServer
 sys.path.insert(0, str(Path(__file__).parent))
 
 from store_places import StorePath, s3_options
+
+
+@pytest.fixture(scope="session")
+def forking_server() -> None:
+    """Start the server that forks processes, with what takes seconds to import; modules of tests it can't find."""
+    names = ["torch.distributed.fsdp", "lt_checkpoint_io", "lt_checkpoint_io.placed_reading", "lt_interfaces.testing"]
+    multiprocessing.set_forkserver_preload(names)
+    ensure_running()
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,11 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
 from lt_checkpoint_io.distributed_checkpoint_io import DistributedCheckpointIO
+from lt_checkpoint_io.sharded_folder import ShardedFolder
+from lt_checkpoint_io.torch_checkpoint_io import TorchCheckpointIO
 
 
 def network() -> nn.Module:
@@ -93,6 +95,52 @@ def load_into_shards(rank: int, folder: Path) -> None:
     assert loaded["epoch"] == 1
     assert torch.equal(loaded["rng"], expected["rng"])
     (folder / f"rank{rank}_done").touch()
+
+
+def load_placed_in_many_ways(folder: Path) -> list[list[int]]:
+    """Read what two ranks saved into tensors sharded as then, otherwise and not at all; returns the parts read.
+
+    The number of stored parts of ``0.weight`` that this rank read, for each way.
+    """
+    rank = int(os.environ["LOCAL_RANK"])
+    dist.init_process_group("gloo", init_method=f"file://{folder}/placed", rank=rank, world_size=2)
+    mesh = init_device_mesh("cpu", (2,))
+    whole = torch.arange(35.0).reshape(7, 5)
+    checkpoint = {"weight": distribute_tensor(whole, mesh, [Shard(0)]), "plain": torch.ones(3), "epoch": 1}
+    DistributedCheckpointIO().save_checkpoint(checkpoint, folder / "placed.ckpt")
+    read: list[int] = []
+    original = ShardedFolder.read_chunk
+
+    def counting(self: ShardedFolder, name: str, chunk: Any) -> torch.Tensor:
+        if name == "weight":
+            read.append(chunk.offsets[0])
+        return original(self, name, chunk)
+
+    ShardedFolder.read_chunk = counting  # type: ignore[method-assign]
+    ways: list[list[int]] = []
+    for placements in ([Shard(0)], [Shard(1)], [Replicate()]):
+        target = distribute_tensor(torch.zeros(7, 5), mesh, placements)
+        loaded = DistributedCheckpointIO().load_placed(
+            folder / "placed.ckpt", lambda place, _, target=target: target if place == ("weight",) else None
+        )
+        assert loaded["weight"] is target
+        assert torch.equal(target.full_tensor(), whole)
+        assert torch.equal(loaded["plain"], torch.ones(3))
+        ways.append(list(read))
+        read.clear()
+    loaded = TorchCheckpointIO().load_placed(folder / "placed.ckpt", lambda place, like: None)
+    assert torch.equal(loaded["weight"], whole)
+    ways.append(list(read))
+    refused = ""
+    try:
+        TorchCheckpointIO().save_checkpoint(checkpoint, folder / "refused.ckpt")
+    except TypeError as error:
+        refused = str(error)
+    assert "`weight` is sharded (DTensor)" in refused
+    assert not (folder / "refused.ckpt").exists()
+    dist.barrier()
+    dist.destroy_process_group()
+    return ways
 
 
 def fail_on_rank_0(rank: int, folder: Path) -> None:

@@ -12,6 +12,8 @@ from lt_checkpoint_io.distributed_checkpoint_io import DistributedCheckpointIO
 from lt_interfaces.checkpoint_io import CheckpointTraits
 from lt_interfaces.testing.ranks import run_in_processes
 
+pytestmark = pytest.mark.usefixtures("forking_server")
+
 
 def test_it_says_that_it_is_sharded_and_asynchronous() -> None:
     traits = AsyncCheckpointIO(DistributedCheckpointIO()).traits
@@ -77,7 +79,6 @@ def test_a_process_group_that_was_made_again_is_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("victim", "file"), [(0, ".distcp"), (1, ".distcp"), (0, "meta.pt"), (0, "lt_manifest")])
 def test_a_kill_in_the_background_leaves_the_previous_checkpoint_whole(tmp_path: Path, victim: int, file: str) -> None:
     DistributedCheckpointIO().save_checkpoint({"epoch": 1}, tmp_path / "sharded")
-    multiprocessing.set_forkserver_preload(["async_sharded_ranks"])
     context = multiprocessing.get_context("forkserver")
     arguments = (str(tmp_path), victim, file)
     processes = [context.Process(target=ranks.die_in_the_background, args=(rank, *arguments)) for rank in (0, 1)]

@@ -1,6 +1,5 @@
 """DistributedCheckpointIO in two real processes."""
 
-import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,9 @@ import torch
 from torch.multiprocessing import start_processes
 
 from lt_checkpoint_io.distributed_checkpoint_io import DistributedCheckpointIO
+from lt_interfaces.testing.ranks import run_in_processes
 
-
-@pytest.fixture(autouse=True)
-def ranks_can_import() -> None:
-    multiprocessing.set_forkserver_preload(["sharded_ranks"])
+pytestmark = pytest.mark.usefixtures("forking_server")
 
 
 def run_both(task: Callable[[int, Path], None], folder: Path) -> None:
@@ -49,6 +46,12 @@ def test_what_one_process_saves_two_ranks_load_into_their_shards(tmp_path: Path)
     run_both(sharded_ranks.load_into_shards, tmp_path)
     assert (tmp_path / "rank0_done").exists()
     assert (tmp_path / "rank1_done").exists()
+
+
+def test_a_placed_load_reads_only_the_stored_parts_that_a_rank_needs(tmp_path: Path) -> None:
+    as_saved, *otherwise = zip(*run_in_processes(sharded_ranks.load_placed_in_many_ways, tmp_path), strict=True)
+    assert as_saved == ([0], [4])  # 7 rows are cut into 4 and 3
+    assert otherwise == 3 * [([0, 4], [0, 4])]
 
 
 def test_a_failure_of_rank_0_is_raised_on_all_ranks_and_the_next_save_works(tmp_path: Path) -> None:

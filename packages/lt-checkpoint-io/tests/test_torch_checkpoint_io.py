@@ -8,7 +8,7 @@ import pytest
 import torch
 from store_places import StorePath
 
-from lt_checkpoint_io import TorchCheckpointIO
+from lt_checkpoint_io import DistributedCheckpointIO, TorchCheckpointIO
 from lt_interfaces.testing import CheckpointIOContract
 
 
@@ -65,6 +65,26 @@ def test_file_urls_are_local_paths(checkpoint_io: TorchCheckpointIO, tmp_path: P
     assert checkpoint_io.load_checkpoint(url) == {"epoch": 1}
     checkpoint_io.remove_checkpoint(url)
     assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize("prefix", ["", "file://"])
+def test_sharded_folders_are_read_found_and_removed(
+    checkpoint_io: TorchCheckpointIO, tmp_path: Path, prefix: str
+) -> None:
+    url = f"{prefix}{tmp_path}/last.ckpt"
+    weight, target = torch.arange(4.0), torch.zeros(4)
+    DistributedCheckpointIO().save_checkpoint({"weight": weight, "tied": weight, "epoch": 1}, tmp_path / "last.ckpt")
+    loaded = checkpoint_io.load_checkpoint(url)
+    assert loaded["epoch"] == 1
+    assert torch.equal(loaded["weight"], weight)
+    assert loaded["tied"] is loaded["weight"]
+    assert checkpoint_io.load_placed(url, lambda place, _: target if place == ("weight",) else None)["weight"] is target
+    assert torch.equal(target, weight)
+    assert checkpoint_io.load_checkpoint(url, map_location="meta")["weight"].device.type == "meta"
+    assert [found.path for found in checkpoint_io.stored(f"{prefix}{tmp_path}")] == [url]
+    assert checkpoint_io.is_whole(url)
+    checkpoint_io.remove_checkpoint(url)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("prefix", ["", "file://"])
