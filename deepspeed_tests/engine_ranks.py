@@ -1,17 +1,20 @@
 """What ranks of DeepSpeed's engines do, in a module that their processes import by name."""
 
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
 from language_model import LanguageModel, adamw, rows
 from torch import Tensor, nn
 
-from lt_deepspeed import DeepSpeedStrategy
+from lt_deepspeed import DeepSpeedCheckpointIO, DeepSpeedStrategy, portable
 from lt_fabric.cpu import CPUAccelerator
 from lt_fabric.full_precision import FullPrecision
 from lt_fabric.local_environment import LocalEnvironment
 from lt_interfaces import Assembly, Precision, PrecisionDtypes
+from lt_interfaces.plain_values import to_plain
+from lt_interfaces.torch_file import save_torch_file
 
 
 def connected(num_ranks: int = 2, precision: Precision | None = None, **arguments: Any) -> DeepSpeedStrategy:
@@ -31,57 +34,86 @@ def set_up(strategy: DeepSpeedStrategy, module: nn.Module | None = None) -> tupl
 
 
 def train(
-    strategy: DeepSpeedStrategy,
-    wrapped: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    *,
-    steps: int,
-    start: int = 0,
-    micro: int = 1,
-    clip: float | None = None,
+    strategy: DeepSpeedStrategy, wrapped: nn.Module, optimizer: torch.optim.Optimizer, **how: Any
 ) -> list[tuple[float, float]]:
-    """Return the mean loss over ranks and the norm of each step."""
-    run = strategy.bind_step(wrapped, "training_step")
+    """Return the mean loss over ranks and the norm of each step; see `Training` for what can be said."""
+    training = Training(strategy, wrapped, optimizer, micro=how.pop("micro", 1), clip=how.pop("clip", 1e9))
+    start = how.pop("start", 0)
+    return [training.step(step) for step in range(start, start + how.pop("steps"))]
+
+
+class Training:
+    """Takes steps on whole batches of text, cut into shares of ranks and micro-batches, as loops do.
+
+    Args:
+        strategy: whose engine trains.
+        wrapped: the module, set up.
+        optimizer: its.
+        micro: micro-batches per step.
+        clip: the largest norm.
+    """
+
+    def __init__(
+        self,
+        strategy: DeepSpeedStrategy,
+        wrapped: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        micro: int,
+        clip: float,
+    ) -> None:
+        self._strategy, self._optimizer = strategy, optimizer
+        self._run = strategy.bind_step(wrapped, "training_step")
+        self._micro, self._clip = micro, clip
+        self._parameters = [one for group in optimizer.param_groups for one in group["params"]]
+        self._parts: list[Tensor] = []
+        self._losses: list[Tensor] = []
+        self._norm = torch.tensor(0.0)
+
+    def step(self, number: int) -> tuple[float, float]:
+        """Take a step; returns loss and norm."""
+        strategy = self._strategy
+        shares = rows(number).chunk(strategy.world_size)
+        self._parts, self._losses = list(shares[strategy.global_rank].chunk(self._micro)), []
+        strategy.optimizer_step(self._optimizer, self._make_gradients, self._clip_them)
+        return strategy.reduce(torch.stack(self._losses).mean()).item(), self._norm.item()
+
+    def _make_gradients(self) -> None:
+        window = self._strategy.open_window(self._micro)
+        for number, part in enumerate(self._parts):
+            window.begin(is_last=number == self._micro - 1)
+            loss = self._run(part, 0)
+            if number == 0:
+                for parameter in self._parameters:
+                    parameter.grad = None
+            self._losses.append(loss.detach())
+            self._strategy.backward(window.add(loss), Tensor.backward)
+        window.close()
+
+    def _clip_them(self, _: torch.optim.Optimizer) -> None:
+        norm = self._strategy.clip_gradients(self._parameters, max_norm=self._clip)
+        assert norm is not None
+        self._norm = norm
+
+
+def parity(cases: list[dict[str, Any]], steps: int) -> list[list[tuple[float, float, float]]]:
+    """Return loss, norm, and the norm that one process finds with the same weights, for each step of each case."""
+    return [_with_norms_alone(case, steps) for case in cases]
+
+
+def _with_norms_alone(case: dict[str, Any], steps: int) -> list[tuple[float, float, float]]:
+    how = {name: case[name] for name in ("micro", "clip") if name in case}
+    strategy = connected(**{name: value for name, value in case.items() if name not in how})
+    wrapped, optimizer = set_up(strategy)
     found = []
-    for step in range(start, start + steps):
-        parts = rows(step).chunk(strategy.world_size * micro)
-        losses: list[Tensor] = []
-
-        def closure() -> Tensor:
-            window = strategy.open_window(micro)
-            for number in range(micro):
-                window.begin(is_last=number == micro - 1)
-                loss = run(parts[strategy.global_rank * micro + number], 0)
-                if number == 0:
-                    for parameter in (one for group in optimizer.param_groups for one in group["params"]):
-                        parameter.grad = None
-                losses.append(loss.detach())
-                strategy.backward(window.add(loss), Tensor.backward)
-            window.close()
-            return loss
-
-        norms: list[Any] = []
-
-        def clip_first(stepped: torch.optim.Optimizer) -> None:
-            parameters = [one for group in stepped.param_groups for one in group["params"]]
-            norms.append(strategy.clip_gradients(parameters, max_norm=clip or 1e9))
-
-        strategy.optimizer_step(optimizer, closure, clip_first)
-        mean = strategy.reduce(torch.stack(losses).mean()).item()
-        found.append((mean, norms[0].item()))
-    return found
-
-
-def parity(cases: list[dict[str, Any]], steps: int) -> list[list[tuple[float, float]]]:
-    found = []
-    for case in cases:
-        case = dict(case)
-        micro, clip = case.pop("micro", 1), case.pop("clip", None)
-        strategy = connected(**case)
-        wrapped, optimizer = set_up(strategy)
-        found.append(train(strategy, wrapped, optimizer, steps=steps, micro=micro, clip=clip))
-        strategy.barrier()
-        strategy.teardown()
+    for step in range(steps):
+        alone = LanguageModel()
+        alone.load_state_dict(strategy.module_state(wrapped))
+        torch.autograd.backward(alone.training_step(rows(step)))
+        norm = nn.utils.get_total_norm([one.grad for one in alone.parameters() if one.grad is not None])
+        found.append((*train(strategy, wrapped, optimizer, steps=1, start=step, **how)[0], norm.item()))
+    strategy.barrier()
+    strategy.teardown()
     return found
 
 
@@ -101,8 +133,7 @@ def resuming(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
         strategy.barrier()
         strategy.teardown()
         strategy = connected(**case)
-        module = LanguageModel(seed=7)
-        wrapped, (optimizer,) = strategy.setup(module, lambda: [adamw(module)])
+        wrapped, optimizer = set_up(strategy, LanguageModel(seed=7))
         for group in optimizer.param_groups:
             group["lr"] = 5.0
         strategy.load_module_state(wrapped, state[0])
@@ -139,3 +170,62 @@ class BF16(FullPrecision):
 
     def dtypes(self) -> PrecisionDtypes:
         return PrecisionDtypes(compute=torch.bfloat16)
+
+
+def in_folders(folder: str, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what went on, what was resumed from the engine's own folder, and the weights between, for each case."""
+    found = []
+    for number, case in enumerate(cases):
+        path, checkpoints = Path(folder, str(number)), DeepSpeedCheckpointIO()
+        strategy = connected(state_dict_type="sharded", **case)
+        wrapped, optimizer = set_up(strategy)
+        before = train(strategy, wrapped, optimizer, steps=5, clip=0.5)
+        weights = portable.module_state(wrapped.module, wrapped)
+        saved = {"state_dict": strategy.module_state(wrapped), "epoch": 1}
+        saved["optimizer_states"] = [strategy.optimizer_state(wrapped, optimizer)]
+        checkpoints.save_checkpoint(to_plain(saved, "saved"), path)
+        strategy.barrier()
+        on = train(strategy, wrapped, optimizer, steps=5, start=5, clip=0.5)
+        strategy.barrier()
+        strategy.teardown()
+        strategy = connected(state_dict_type="sharded", **case)
+        wrapped, optimizer = set_up(strategy, LanguageModel(seed=7))
+        for group in optimizer.param_groups:
+            group["lr"] = 5.0
+        read = checkpoints.load_checkpoint(path)
+        strategy.load_module_state(wrapped, read["state_dict"])
+        strategy.load_optimizer_state(wrapped, optimizer, read["optimizer_states"][0])
+        again = train(strategy, wrapped, optimizer, steps=5, start=5, clip=0.5)
+        found.append({"before": before, "on": on, "again": again, "weights": weights, "epoch": read["epoch"]})
+        strategy.barrier()
+        strategy.teardown()
+    return found
+
+
+def written_by_others(folder: str) -> str:
+    """Return what's said when the engine's state is to go into an ordinary file."""
+    strategy = connected(state_dict_type="sharded", stage=2)
+    wrapped, _ = set_up(strategy)
+    state = to_plain({"state_dict": strategy.module_state(wrapped)}, "saved")
+    try:
+        save_torch_file(state, Path(folder, f"{strategy.global_rank}.ckpt"))
+    except TypeError as error:
+        return str(error)
+    return ""
+
+
+def other_modules() -> list[str]:
+    """Return what's said of a state dict of another module, under stage 2 and 3."""
+    told = []
+    for stage in (2, 3):
+        strategy = connected(stage=stage)
+        wrapped, _ = set_up(strategy)
+        state = strategy.module_state(wrapped)
+        state["head.weight"] = state["head.weight"][:2]
+        try:
+            strategy.load_module_state(wrapped, state)
+        except RuntimeError as error:
+            told.append(str(error))
+        strategy.barrier()
+        strategy.teardown()
+    return told

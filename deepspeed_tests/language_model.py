@@ -81,7 +81,7 @@ def trained_alone(
     for step in range(start, start + steps):
         optimizer.zero_grad()
         loss = module.training_step(rows(step))
-        loss.backward()
+        torch.autograd.backward(loss)
         norm = nn.utils.clip_grad_norm_(module.parameters(), clip or float("inf"))
         optimizer.step()
         yield loss.item(), norm.item()

@@ -30,19 +30,24 @@ class EngineModule(nn.Module):
         module: the user's.
         config: DeepSpeed's.
         ranks: which process this is.
+        excludes_frozen: leave frozen parameters out of the engine's own folders.
     """
 
-    def __init__(self, module: nn.Module, config: Mapping[str, Any], ranks: Ranks) -> None:
+    def __init__(
+        self, module: nn.Module, config: Mapping[str, Any], ranks: Ranks, *, excludes_frozen: bool = False
+    ) -> None:
         super().__init__()
         self.module = module
         # Not as submodules: parameters and states must appear once.
         vars(self).update(engine=None, optimizer=None, _config=config, _ranks=ranks)
-        vars(self).update(_is_stepping_by_hand=False, _has_whole_gradients=False)
+        vars(self).update(excludes_frozen=excludes_frozen, _is_stepping_by_hand=False, _has_whole_gradients=False)
 
     engine: Any
     """DeepSpeed's engine; ``None`` until `train_with` or the first call."""
     optimizer: Optimizer | None
     """The user's optimizer, whose settings hold."""
+    excludes_frozen: bool
+    """Whether frozen parameters are left out of the engine's own folders."""
     _config: Mapping[str, Any]
     _ranks: Ranks
     _is_stepping_by_hand: bool
@@ -145,8 +150,8 @@ class EngineModule(nn.Module):
         if is_last and self._has_whole_gradients and self.stage < 3:
             message = (
                 "A second backward for one optimizer step, and the first wasn't announced as one of several:"
-                " DeepSpeed's engine would lose its gradients. Run all but the last backward within `no_backward_sync(module)`, or"
-                " add the losses up."
+                " DeepSpeed's engine would lose its gradients. Run all but the last backward within"
+                " `no_backward_sync(module)`, or add the losses up."
             )
             raise RuntimeError(message)
         vars(self)["_has_whole_gradients"] = is_last

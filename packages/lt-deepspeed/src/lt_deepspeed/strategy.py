@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 import torch.distributed as dist
@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from lt_deepspeed import portable
 from lt_deepspeed.config import completed, config_of, engine_dtype
+from lt_deepspeed.engine_folder import ENGINE_KEY, folder_in, read_engine, shards_of
 from lt_deepspeed.engines import EngineModule, deepspeed_in, parameters_of, plain_module
 from lt_deepspeed.installation import deepspeed, require_deepspeed
 from lt_deepspeed.options import options_from
@@ -56,6 +57,8 @@ class DeepSpeedStrategy(Strategy):
     Args:
         config: a DeepSpeed config, or the path of one, taken as it is; else the file that the environment's
             ``PL_DEEPSPEED_CONFIG_PATH`` names; else one made from the arguments.
+        state_dict_type: what checkpoints hold: "full", one file that all strategies load, or "sharded", a folder that
+            the engine writes its shards into (`DeepSpeedCheckpointIO`).
         process_group_backend: torch's name of a backend; ``None``: what fits the device.
         timeout: how long a collective may wait for other ranks before the job fails.
         start_method: how local processes start, as for `lt_strategies.DDPStrategy`.
@@ -75,6 +78,7 @@ class DeepSpeedStrategy(Strategy):
         self,
         *,
         config: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        state_dict_type: Literal["full", "sharded"] = "full",
         process_group_backend: str | None = None,
         timeout: timedelta | None = DEFAULT_TIMEOUT,
         start_method: StartMethod = "popen",
@@ -82,6 +86,10 @@ class DeepSpeedStrategy(Strategy):
         **arguments: Any,
     ) -> None:
         _refuse_parts(arguments)
+        if state_dict_type not in ("full", "sharded"):
+            message = f"`state_dict_type={state_dict_type!r}` must be 'full' or 'sharded'."
+            raise ValueError(message)
+        self._is_saved_in_shards = state_dict_type == "sharded"
         self._options = options_from(arguments)
         self._source = config_of(self._options, config)
         self._job = JobProcesses(
@@ -99,6 +107,7 @@ class DeepSpeedStrategy(Strategy):
 
     def connect(self, assembly: Assembly) -> None:
         require_deepspeed()
+        _refuse_assembly(assembly)
         self._config = completed(self._source, self._options, assembly.precision)
         self._assembly = assembly
         self._modules.clear()
@@ -108,6 +117,8 @@ class DeepSpeedStrategy(Strategy):
     def supports(self, part: Precision | Accelerator | Capability) -> bool:
         if isinstance(part, Accelerator):
             return part.name != "mps"  # torch has no collectives there
+        if isinstance(part, Precision):
+            return part.precision.startswith(("32", "bf16", "16"))
         return part not in _UNSUPPORTED
 
     @property
@@ -116,6 +127,8 @@ class DeepSpeedStrategy(Strategy):
 
     @property
     def default_checkpoint_io(self) -> str:
+        if self._is_saved_in_shards:
+            return "deepspeed"
         return "torch" if plugins.is_installed("checkpoint_ios", "torch") else "local"
 
     # --- who am I ---
@@ -180,7 +193,9 @@ class DeepSpeedStrategy(Strategy):
         if not is_trained and self._stage < 3:
             _send_from_rank_zero(module)
             return module, optimizers
-        placed = EngineModule(module, self._config, self._job.ranks)
+        placed = EngineModule(
+            module, self._config, self._job.ranks, excludes_frozen=self._options.exclude_frozen_parameters
+        )
         self._modules.append(placed)
         if make_optimizers is None:
             placed.evaluate()
@@ -294,12 +309,21 @@ class DeepSpeedStrategy(Strategy):
         return True
 
     def module_state(self, module: nn.Module) -> dict[str, Any]:
-        return portable.module_state(plain_module(module), self._placed(module))
+        placed = self._placed(module)
+        if self._is_saved_in_shards and placed is not None:
+            return shards_of(placed)
+        return portable.module_state(plain_module(module), placed)
 
     def load_module_state(self, module: nn.Module, state: Mapping[str, Any], *, strict: bool = True) -> Any:
-        return portable.load_module_state(plain_module(module), self._placed(module), state, strict=strict)
+        folder, placed = folder_in(state), self._placed(module)
+        if folder is not None and placed is not None:
+            read_engine(placed, folder, strict=strict)
+            return None
+        return portable.load_module_state(plain_module(module), placed, state, strict=strict)
 
     def optimizer_state(self, module: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+        if self._is_saved_in_shards:
+            return {**optimizer.state_dict(), ENGINE_KEY: "with the weights"}
         return portable.optimizer_state(self._trained_by(optimizer))
 
     def load_optimizer_state(self, module: nn.Module, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
@@ -364,6 +388,23 @@ def _refuse_optimizers(optimizers: Sequence[Optimizer], num_modules: int) -> Non
             " parameters into one, as param groups, or use `strategy='fsdp'` or 'ddp'."
         )
     raise MisconfigurationException(message)
+
+
+def _refuse_assembly(assembly: Assembly) -> None:
+    """Refuse what DeepSpeed can't do with these parts."""
+    precision = assembly.precision
+    if assembly.accelerator.name == "cpu" and engine_dtype(precision) is torch.float16:
+        message = (
+            f"`precision='{precision.precision}'` can't go with `accelerator='cpu'` under `DeepSpeedStrategy`:"
+            " DeepSpeed has no fp16 there. Use 'bf16-mixed'."
+        )
+        raise MisconfigurationException(message)
+    if assembly.sync_batchnorm:
+        message = (
+            "`sync_batchnorm=True` can't go with `DeepSpeedStrategy`. Convert the layers in the module itself, with"
+            " `torch.nn.SyncBatchNorm.convert_sync_batchnorm`."
+        )
+        raise MisconfigurationException(message)
 
 
 def _refuse_parts(arguments: Mapping[str, Any]) -> None:

@@ -1,0 +1,67 @@
+"""One file out of the engine's own folder: fp32 weights that every strategy, and plain torch, loads.
+
+Also a command: ``python -m lt_deepspeed.consolidation FOLDER FILE``.
+"""
+
+import argparse
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lt_deepspeed.checkpoint_io import REST
+from lt_deepspeed.engine_folder import without_pickle
+from lt_deepspeed.installation import deepspeed, require_deepspeed
+from lt_interfaces.torch_file import load_torch_file, save_torch_file
+
+_OF_TRAINING = ("optimizer_states", "lr_schedulers")
+
+
+def convert_zero_checkpoint_to_fp32_state_dict(
+    checkpoint_dir: str | PathLike[str], output_file: str | PathLike[str], tag: str | None = None
+) -> dict[str, Tensor]:
+    """Gather the shards of a folder into one file, with weights in fp32; needs no processes and no GPU.
+
+    The file is a checkpoint: what the folder held beside the engine's state is in it, too, except the optimizer's
+    state. So `load_from_checkpoint` takes it, and `fit(ckpt_path=..., strict=False)`, which goes on with fresh
+    optimizers.
+
+    Args:
+        checkpoint_dir: what `DeepSpeedCheckpointIO` or an engine's own ``save_checkpoint`` wrote.
+        output_file: appears when it's complete.
+        tag: which checkpoint in the folder; ``None``: the one that the folder calls its latest.
+
+    Returns:
+        The weights.
+
+    Raises:
+        FileNotFoundError: there's no such folder.
+    """
+    require_deepspeed("`convert_zero_checkpoint_to_fp32_state_dict`")
+    folder = Path(checkpoint_dir)
+    if not folder.is_dir():
+        message = f"`checkpoint_dir`: there's no folder {str(folder)!r}."
+        raise FileNotFoundError(message)
+    with without_pickle():
+        consolidated = deepspeed("utils.zero_to_fp32").get_fp32_state_dict_from_zero_checkpoint(str(folder), tag)
+    weights: dict[str, Tensor] = {name: value.clone() for name, value in consolidated.items()}
+    rest: dict[str, Any] = load_torch_file(folder / REST) if (folder / REST).is_file() else {}
+    save_torch_file(
+        {**{key: value for key, value in rest.items() if key not in _OF_TRAINING}, "state_dict": weights}, output_file
+    )
+    return weights
+
+
+def main() -> None:
+    """Read the command line and write the file."""
+    parser = argparse.ArgumentParser(prog="python -m lt_deepspeed.consolidation", description=__doc__)
+    parser.add_argument("checkpoint_dir", help="the engine's folder")
+    parser.add_argument("output_file", help="the file to write")
+    parser.add_argument("--tag", help="which checkpoint in the folder; by default its latest")
+    arguments = parser.parse_args()
+    convert_zero_checkpoint_to_fp32_state_dict(arguments.checkpoint_dir, arguments.output_file, arguments.tag)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""The engine's own sharded folder: what stands for it in a checkpoint's dict, and how it's written and read."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from lt_deepspeed.engines import EngineModule
+from lt_deepspeed.installation import deepspeed
+
+TAG: Final = "checkpoint"
+"""The folder within, as DeepSpeed's ``tag``."""
+ENGINE_KEY: Final = "deepspeed_engine"
+"""The key under which a state dict has what stands for the engine's state."""
+_FORCE: Final = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+_PLAIN_TYPES: Final = {
+    "runtime.fp16.loss_scaler": ("LossScaler", "DynamicLossScaler"),
+    "runtime.zero.config": ("ZeroStageEnum",),
+    "utils.tensor_fragment": ("fragment_address",),
+}
+"""What DeepSpeed pickles beside plain values: classes that only hold numbers."""
+
+
+class EngineShards(Tensor):
+    """Stands for the state of an engine on its way to `DeepSpeedCheckpointIO`, which lets the engine write it.
+
+    A tensor, as checkpoints hold nothing else; it refuses to be written by anything that would write itself.
+    """
+
+    placed: EngineModule
+    """The module on its engine."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        message = (
+            "`state_dict_type='sharded'` leaves it to DeepSpeed's engine to write its state, which takes"
+            " `DeepSpeedCheckpointIO`, the default then. Leave out the other checkpoint IO, or use"
+            " `state_dict_type='full'`."
+        )
+        raise TypeError(message)
+
+
+torch.serialization.add_safe_globals([EngineShards])  # so that it passes where plain values are asked for
+
+
+def shards_of(placed: EngineModule) -> dict[str, Any]:
+    """Return a state dict that stands for the engine's state."""
+    shards = torch.empty(0).as_subclass(EngineShards)
+    shards.placed = placed
+    return {ENGINE_KEY: shards}
+
+
+def engine_in(state: Any) -> EngineModule | None:
+    """Return the module for whose engine a state dict stands, if it does."""
+    shards = state.get(ENGINE_KEY) if isinstance(state, Mapping) else None
+    return shards.placed if isinstance(shards, EngineShards) else None
+
+
+def folder_in(state: Any) -> Path | None:
+    """Return the folder that a state dict read by `DeepSpeedCheckpointIO` stands for, if it does."""
+    folder = state.get(ENGINE_KEY) if isinstance(state, Mapping) else None
+    return Path(folder) if isinstance(folder, str) else None
+
+
+def write_engine(placed: EngineModule, folder: Path, *, exclude_frozen: bool) -> None:
+    """Let the engine write its shards; collective, into a folder that all ranks see."""
+    placed.engine.save_checkpoint(str(folder), tag=TAG, exclude_frozen_parameters=exclude_frozen)
+
+
+def read_engine(placed: EngineModule, folder: Path, *, strict: bool) -> None:
+    """Let the engine read its shards: weights and, where it trains, its optimizer's state. Collective.
+
+    Raises:
+        RuntimeError: the folder was written by another number of ranks, or for another module.
+    """
+    is_trained = placed.optimizer is not None
+    with without_pickle():
+        placed.engine.load_checkpoint(
+            str(folder),
+            tag=TAG,
+            load_module_strict=strict,
+            load_optimizer_states=is_trained,
+            load_lr_scheduler_states=False,
+            load_module_only=not is_trained,
+        )
+
+
+@contextmanager
+def without_pickle() -> Iterator[None]:
+    """Let DeepSpeed read files without running code from them: it would unpickle whatever they hold."""
+    types = [getattr(deepspeed(module), name) for module, names in _PLAIN_TYPES.items() for name in names]
+    before = os.environ.get(_FORCE)
+    os.environ[_FORCE] = "1"
+    try:
+        with torch.serialization.safe_globals(types):
+            yield
+    finally:
+        if before is None:
+            del os.environ[_FORCE]
+        else:
+            os.environ[_FORCE] = before
