@@ -69,6 +69,7 @@ def save_sharded(rank: int, folder: Path) -> None:
         checkpoint |= {"epoch": "rank 0 decides", "only here": torch.ones(3), "rng": torch.zeros(1)}
     checkpoint_io = DistributedCheckpointIO()
     checkpoint_io.save_checkpoint(checkpoint, folder / "sharded")
+    assert checkpoint_io.ranks.group is None  # the default group, which a job that fails closes
     # committed for all when it returns for one
     assert checkpoint_io.is_whole(folder / "sharded")
     loaded = checkpoint_io.load_checkpoint(folder / "sharded")

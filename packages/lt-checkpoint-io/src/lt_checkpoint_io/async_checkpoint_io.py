@@ -1,6 +1,7 @@
 """Saving in the background while training goes on."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -117,13 +118,12 @@ class AsyncCheckpointIO(CheckpointIO):
 
     @property
     def _is_alone(self) -> bool:
-        return self._ranks is None or self._ranks.group is None
+        return self._ranks is None or self._ranks.are_alone
 
     def _save_together(
         self, ranks: SavingRanks, checkpoint: Mapping[str, Any], *, write: Callable[[dict[str, Any]], None], doing: str
     ) -> None:
         """Do as `save_checkpoint` says, on all ranks or on none."""
-        ranks.meet()
         self._work.wait()
         taken: dict[str, Any] = {}
         failure = self._work.take_failure()
@@ -132,7 +132,8 @@ class AsyncCheckpointIO(CheckpointIO):
                 taken = snapshot(checkpoint)
             except Exception as error:
                 failure = error
-        ranks.raise_any(failure, doing)
+        ranks.in_training().raise_any(failure, doing)
+        ranks.meet()
         self._moment = AgreedPoll()
         self._work.add(partial(_write_together, partial(write, taken), ranks, self._moment))
 
@@ -145,7 +146,8 @@ def _write_together(write: Callable[[], None], ranks: SavingRanks, moment: Agree
     try:
         write()
     except BaseException:
-        moment.agree(ranks)
+        with suppress(RuntimeError):  # others are gone, and what went wrong first matters more
+            moment.agree(ranks)
         raise
 
 

@@ -30,8 +30,8 @@ class DistributedCheckpointIO(CheckpointIO):
     Works without a process group too. Single files, as `TorchCheckpointIO` writes them, are read as well.
 
     Args:
-        process_group: the ranks that save together, on a gloo group that nobody else uses meanwhile; ``None`` means
-            all ranks, on a gloo group of their own, which the first save makes.
+        process_group: the ranks that save together, on a group that nobody else uses meanwhile; ``None`` means all.
+            Give a gloo group to keep the exchange of file names off the accelerators.
 
     >>> import tempfile, torch
     >>> checkpoint_io = DistributedCheckpointIO()
@@ -58,7 +58,6 @@ class DistributedCheckpointIO(CheckpointIO):
             OSError: on all ranks, when one couldn't write its part, or failed in any way.
             TypeError: for ``storage_options``.
         """
-        self.ranks.meet()
         parts: SplitCheckpoint | None = None
         failure: Exception | None = None
         try:

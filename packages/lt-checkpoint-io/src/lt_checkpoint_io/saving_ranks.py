@@ -11,13 +11,13 @@ once."""
 
 
 class SavingRanks:
-    """All ranks of the job on a gloo group of their own, or those of a given group; one process where there's none.
+    """All ranks of the job, or those of a given group; one process where there's none.
 
-    A group of their own lets them talk in the background while training talks on the default one, and keeps what they
-    say off the accelerators. `meet` makes it, and makes it anew once the default group was left and joined again.
+    They talk on the default group, as training does, until `meet` makes them a gloo group of their own. On that they
+    may talk in the background while training goes on.
 
     Args:
-        group: these ranks instead; nobody else may use the group while they save.
+        group: these ranks, and where they always talk; nobody else may use it while they save.
     """
 
     def __init__(self, group: dist.ProcessGroup | None = None) -> None:
@@ -25,23 +25,35 @@ class SavingRanks:
         self._own: dist.ProcessGroup | None = None
 
     def meet(self) -> None:
-        """Make the group where it's needed. Collective: every rank calls it, from the thread that trains."""
-        if self._given is None and _is_joined() and not _is_alive(self._own):
+        """Make their own group; anew once the default group was left and joined again.
+
+        Collective: every rank calls it, from the thread that trains.
+        """
+        if self._given is None and not self.are_alone and not _is_alive(self._own):
             self._own = dist.new_group(backend="gloo", timeout=_PATIENCE)
+
+    def in_training(self) -> "SavingRanks":
+        """Return them as they talk while training waits: on its group, which a job that fails can close."""
+        return SavingRanks(self._given)
+
+    @property
+    def are_alone(self) -> bool:
+        """Whether this is the only process."""
+        return not (dist.is_available() and dist.is_initialized())
 
     @property
     def group(self) -> dist.ProcessGroup | None:
-        """The group, after they've met; ``None``: there's one process."""
-        return (self._given or self._own) if _is_joined() else None
+        """Where they talk; ``None``: on the default group."""
+        return self._given or (self._own if _is_alive(self._own) else None)
 
     @property
     def rank(self) -> int:
         """This process's place among them."""
-        return dist.get_rank(self._given) if _is_joined() else 0
+        return 0 if self.are_alone else dist.get_rank(self._given)
 
     def broadcast(self, told: Any) -> Any:
         """Return what the first of them tells. Collective."""
-        if self.group is None:
+        if self.are_alone:
             return told
         shared = [told]
         dist.broadcast_object_list(shared, group=self.group, group_src=0)
@@ -49,7 +61,7 @@ class SavingRanks:
 
     def gather(self, told: Any) -> list[Any]:
         """Return what each of them tells, in order. Collective."""
-        if self.group is None:
+        if self.are_alone:
             return [told]
         everything: list[Any] = [None] * dist.get_world_size(self.group)
         dist.all_gather_object(everything, told, group=self.group)
@@ -72,10 +84,6 @@ class SavingRanks:
         if failed:
             message = f"Other ranks couldn't {doing}, so none did. {'; '.join(failed)}"
             raise OSError(message)
-
-
-def _is_joined() -> bool:
-    return dist.is_available() and dist.is_initialized()
 
 
 def _is_alive(group: dist.ProcessGroup | None) -> bool:
