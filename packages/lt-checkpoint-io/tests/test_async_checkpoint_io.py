@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from store_places import StorePath
 
-from lt_checkpoint_io import AsyncCheckpointIO, TorchCheckpointIO
+from lt_checkpoint_io import AsyncCheckpointIO, DistributedCheckpointIO, TorchCheckpointIO
 from lt_interfaces import CheckpointIO, CheckpointTraits, StoredCheckpoint
 from lt_interfaces.testing import CheckpointIOContract
 
@@ -43,6 +43,14 @@ class TestInS3(CheckpointIOContract):
         checkpoint_io.save_checkpoint({"state_dict": {"weight": torch.ones(1)}}, path)
         checkpoint_io.teardown()
         assert {entry.name for entry in path.parent.iterdir()} == {"last.ckpt", ".last.ckpt.manifest.json"}
+
+
+class TestAroundShardedFolders(CheckpointIOContract):
+    @pytest.fixture
+    def checkpoint_io(self) -> Iterator[AsyncCheckpointIO]:
+        checkpoint_io = AsyncCheckpointIO(DistributedCheckpointIO())
+        yield checkpoint_io
+        checkpoint_io.teardown()
 
 
 class GatedCheckpointIO(CheckpointIO):
@@ -216,6 +224,18 @@ def test_polling_never_waits(gated: GatedCheckpointIO, tmp_path: Path) -> None:
     assert gated.log == ["polled"]
     gated.gate.set()
     checkpoint_io.teardown()
+
+
+class LikeDTensor(torch.Tensor):
+    device_mesh = placements = ()
+
+
+def test_sharded_tensors_are_refused_at_once_where_rank_0_writes_alone(tmp_path: Path) -> None:
+    checkpoint_io = AsyncCheckpointIO()
+    with pytest.raises(TypeError, match=r"`state_dict\.weight` is sharded.*`DistributedCheckpointIO`"):
+        checkpoint_io.save_checkpoint({"state_dict": {"weight": LikeDTensor()}}, tmp_path / "a.ckpt")
+    checkpoint_io.teardown()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_it_works_for_a_second_fit(tmp_path: Path) -> None:

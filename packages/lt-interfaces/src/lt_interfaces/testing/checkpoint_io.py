@@ -20,7 +20,7 @@ class Touch:
         return open, (str(self.path), "w")
 
 
-class LikeDTensor(torch.Tensor):
+class _LikeDTensor(torch.Tensor):
     """Has what tells a DTensor from other tensors; a real one needs a process group."""
 
     device_mesh = placements = ()
@@ -72,6 +72,8 @@ class CheckpointIOContract:
     def test_a_missing_checkpoint_is_named(self, checkpoint_io: CheckpointIO, path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=path.name):
             checkpoint_io.load_checkpoint(path)
+        with pytest.raises(FileNotFoundError, match=path.name):
+            checkpoint_io.load_placed(path, lambda place, like: None)
 
     def test_a_placed_load_is_whole_and_places_what_it_asked_for(self, checkpoint_io: CheckpointIO, path: Path) -> None:
         saved = {"epoch": 3, "state_dict": {"weight": torch.arange(4.0), "bias": torch.ones(())}}
@@ -93,17 +95,13 @@ class CheckpointIOContract:
         assert asked.keys() in (set(), {("state_dict", "weight"), ("state_dict", "bias")})
         assert all(loaded["state_dict"][name] is tensor for (_, name), tensor in asked.items() if tensor is not None)
 
-    def test_a_placed_load_names_a_missing_checkpoint(self, checkpoint_io: CheckpointIO, path: Path) -> None:
-        with pytest.raises(FileNotFoundError, match=path.name):
-            checkpoint_io.load_placed(path, lambda place, like: None)
-
     def test_writing_alone_it_refuses_sharded_tensors_before_anything_is_written(
         self, checkpoint_io: CheckpointIO, path: Path
     ) -> None:
         if checkpoint_io.traits.sharded:
             return  # it takes real ones, from all ranks
         with pytest.raises(TypeError, match=r"state_dict\.weight"):
-            checkpoint_io.save_checkpoint({"state_dict": {"weight": LikeDTensor()}}, path)
+            checkpoint_io.save_checkpoint({"state_dict": {"weight": _LikeDTensor()}}, path)
         assert checkpoint_io.stored(path.parent) == []
 
     @pytest.mark.parametrize("weights_only", [None, True])
