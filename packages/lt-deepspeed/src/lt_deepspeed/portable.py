@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lt_deepspeed.engine_folder import folder_in
 from lt_deepspeed.engines import EngineModule
 from lt_deepspeed.installation import deepspeed
-from lt_interfaces.module_state import load_state_dict_clearly
+from lt_interfaces.module_state import HoldsWeights, load_state_dict_clearly
 from lt_interfaces.portable_state import optimizer_state_from_names
 from lt_interfaces.rank_zero import rank_zero_warn
 
@@ -44,7 +44,9 @@ def module_state(module: nn.Module, placed: EngineModule | None) -> dict[str, An
 
 def load_module_state(module: nn.Module, placed: EngineModule | None, state: Mapping[str, Any], *, strict: bool) -> Any:
     """Load a state dict into a module, and into the engine's fp32 weights."""
-    target = _ShardedWeights(module) if is_sharded(module) else module
+    target: HoldsWeights = module
+    if is_sharded(module):
+        target = type(type(module).__name__, (_ShardedWeights,), {})(module)  # messages name the class
     incompatible = load_state_dict_clearly(target, state, strict=strict)
     if placed is not None and placed.optimizer is not None:
         for name, parameter in module.named_parameters(remove_duplicate=False):
