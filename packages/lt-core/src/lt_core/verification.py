@@ -13,6 +13,7 @@ from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.hooks import Hearer
 from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.states import TrainerFn
+from lt_interfaces.strategy import Capability
 
 _RESTRICTED = {"gradient_clip_val": None, "accumulate_grad_batches": 1}
 
@@ -69,8 +70,25 @@ def _verify_fit(job: Job, sources: dict[str, LoaderSource]) -> None:
         raise RuntimeError(message)
     if not module.automatic_optimization:
         _verify_manual(spec)
+    _verify_capabilities(job)
     if spec.uneven_data == "pad" and job.runtime.strategy.world_size > 1:
         _verify_padding(module)
+
+
+def _verify_capabilities(job: Job) -> None:
+    """Refuse what the strategy can't do, as far as it's known before anything is set up."""
+    strategy, spec = job.runtime.strategy, job.specs.optimization
+    name = type(strategy).__name__
+    if not job.module.automatic_optimization and not strategy.supports(Capability.MANUAL_OPTIMIZATION):
+        message = (
+            f"{name} steps by itself, but {type(job.module).__name__} has `automatic_optimization = False`. Leave"
+            " that out, or choose another strategy."
+        )
+        raise MisconfigurationException(message)
+    is_clipped = spec.gradient_clip_val is not None and spec.gradient_clip_algorithm == "value"
+    if is_clipped and not strategy.supports(Capability.CLIP_BY_VALUE):
+        message = f"{name} can't clip by value. Use `gradient_clip_algorithm='norm'`, or choose another strategy."
+        raise MisconfigurationException(message)
 
 
 def _verify_manual(spec: Any) -> None:

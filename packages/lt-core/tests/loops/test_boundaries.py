@@ -120,8 +120,8 @@ def shared_run(root: Path, *of_other: Sequence[bool]) -> tuple[Trainer, FitRun, 
     return trainer, run, exchange
 
 
-NOTHING = [False] * 4
-TOLD, REQUEUE, STOP, SAVE = ([place == number for place in range(4)] for number in range(4))
+NOTHING = [False] * 5
+TOLD, REQUEUE, STOP, SAVE, LOGS = ([place == number for place in range(5)] for number in range(5))
 
 
 def boundary(run: FitRun) -> bool:
@@ -213,3 +213,15 @@ def test_missing_batch_is_refused_where_other_ranks_wait_for_its_gradients(tmp_p
     trainer = trainer_with(tmp_path, limit_val_batches=0, strategy=OneOfTwo("cpu"), use_distributed_sampler=False)
     with pytest.raises(RuntimeError, match=r"gave None as batch 1, but the other ranks wait.*Give every rank a batch"):
         trainer.fit(Net(), Batches([torch.ones(2, 3), None, torch.ones(2, 3)]))  # type: ignore[list-item]
+
+
+def test_step_values_of_the_other_rank_are_compared_from_the_next_boundary_on_without_stopping(tmp_path: Path) -> None:
+    _, run, _ = shared_run(tmp_path, LOGS)
+    agreement = run.requests.agreement
+    assert agreement is not None
+    agreement.covers_step_values = False
+    boundary(run)
+    assert not agreement.covers_step_values
+    boundary(run)
+    assert agreement.covers_step_values
+    assert not run.requests.is_pending

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from lt_fsdp.arguments import ignored_parameters, mixed_precision_policy, offload_policy, reshards
 from lt_fsdp.meshes import check_hybrid_sizes, sharding_mesh
-from lt_fsdp.sharding import Layout, Sharder
+from lt_fsdp.sharding import Layout, Sharder, sharded_tops
 from lt_fsdp.training import ShardedTraining, StateDictType
 from lt_interfaces import (
     Accelerator,
@@ -28,8 +28,14 @@ from lt_interfaces.clipping import clip_gradients
 from lt_interfaces.empty_init import on_device
 from lt_strategies import collectives
 from lt_strategies.job_processes import DEFAULT_TIMEOUT, JobProcesses
+from lt_strategies.layer_sync import refuse_on_cpu, with_synced_batchnorm
 
-_CANT = (Capability.SAVING_IN_WINDOW, Capability.INFERENCE_MODE, Capability.SYNC_BATCHNORM, Capability.COMPILED_MODULE)
+CANT: Final = (
+    Capability.SAVING_IN_WINDOW,  # each rank has gradients of its own until the window's end
+    Capability.INFERENCE_MODE,  # weights gathered in it couldn't be trained afterwards
+    Capability.UNEVEN_EVALUATION,  # all ranks gather the weights for each batch
+    Capability.COMPILED_MODULE,
+)
 
 
 class FSDPStrategy(Strategy):
@@ -86,11 +92,17 @@ class FSDPStrategy(Strategy):
         **arguments: Any,
     ) -> None:
         recomputed = activation_checkpointing_policy or activation_checkpointing
-        reshard, self._is_hybrid = reshards(sharding_strategy, reshard_after_forward)
-        self._layout = Layout(auto_wrap_policy, reshard, recomputed, ignored_parameters(arguments))
-        self._cpu_offload = cpu_offload
-        self._mixed_precision = mixed_precision
-        self._mesh_asked = device_mesh
+        reshard, is_hybrid = reshards(sharding_strategy, reshard_after_forward)
+        self._layout = Layout(
+            auto_wrap_policy,
+            reshard,
+            recomputed,
+            ignored_parameters(arguments),
+            offload=cpu_offload,
+            mixed_precision=mixed_precision,
+            mesh=device_mesh,
+            is_hybrid=is_hybrid,
+        )
         self._job = JobProcesses(
             backend=process_group_backend,
             timeout=timeout or DEFAULT_TIMEOUT,
@@ -104,17 +116,19 @@ class FSDPStrategy(Strategy):
     # --- before launching ---
 
     def connect(self, assembly: Assembly) -> None:
+        if assembly.sync_batchnorm:
+            refuse_on_cpu(assembly.accelerator)
         self._assembly = assembly
         self._training.clear()
         self._sharder = None
         self._job.connect(assembly)
-        if isinstance(self._mesh_asked, tuple | list):
-            check_hybrid_sizes(self._mesh_asked, self.world_size)
+        if isinstance(self._layout.mesh, tuple | list):
+            check_hybrid_sizes(self._layout.mesh, self.world_size)
 
     def supports(self, part: Precision | Accelerator | Capability) -> bool:
         if isinstance(part, Accelerator):
             return part.name != "mps"  # torch has no collectives there
-        return part not in _CANT
+        return part not in CANT
 
     @property
     def launcher(self) -> Launcher | None:
@@ -176,28 +190,32 @@ class FSDPStrategy(Strategy):
         *,
         move_to_device: bool = True,
     ) -> tuple[nn.Module, list[Optimizer]]:
+        if self._parts.sync_batchnorm and make_optimizers is not None:
+            module = with_synced_batchnorm(module)
         return module, self._training.take(module, self._shard, make_optimizers)
 
     def _shard(self, module: nn.Module) -> None:
+        if any(sharded_tops(module)):
+            return  # by an earlier run or its owner
         if self._sharder is None:
             self._sharder = self._new_sharder()
         self._sharder.shard(module, initialise=not self._leaves_weights_open)
         self._leaves_weights_open = False
 
     def _new_sharder(self) -> Sharder:
-        assembly, device = self._parts, self.root_device
+        assembly, device, layout = self._parts, self.root_device, self._layout
         return Sharder(
-            layout=self._layout,
+            layout=layout,
             mesh=sharding_mesh(
-                self._mesh_asked,
-                is_hybrid=self._is_hybrid,
+                layout.mesh,
+                is_hybrid=layout.is_hybrid,
                 num_nodes=assembly.num_nodes,
                 world_size=self.world_size,
                 device=device,
             ),
             device=device,
-            mixed_precision=mixed_precision_policy(self._mixed_precision, assembly.precision.dtypes()),
-            offload=offload_policy(self._cpu_offload, device),
+            mixed_precision=mixed_precision_policy(layout.mixed_precision, assembly.precision.dtypes()),
+            offload=offload_policy(layout.offload, device),
         )
 
     def setup_optimizers(self, optimizers: Sequence[Optimizer]) -> list[Optimizer]:

@@ -29,6 +29,14 @@ class Layout:
     """Which layers' activations are computed again in backward; see `recompute`."""
     ignored: frozenset[nn.Parameter] = field(default_factory=frozenset)
     """Parameters that stay whole on every rank."""
+    offload: Any = None
+    """Where shards are kept; see `offload_policy`."""
+    mixed_precision: Any = None
+    """Formats, where they aren't those of the precision; see `mixed_precision_policy`."""
+    mesh: Any = None
+    """Over which ranks; see `sharding_mesh`."""
+    is_hybrid: bool = False
+    """Whether the sharded model is replicated over nodes."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Sharder:
         device: of this rank.
         mixed_precision: the formats of gathered weights and of gradients on their way.
         offload: where shards are kept.
+        holders: the ranks that start from the same weights; ``None``: those of ``mesh``.
     """
 
     layout: Layout
@@ -48,11 +57,12 @@ class Sharder:
     device: torch.device
     mixed_precision: MixedPrecisionPolicy
     offload: OffloadPolicy
+    holders: DeviceMesh | None = None
 
     def shard(self, module: nn.Module, *, initialise: bool = True) -> None:
         """Shard a module in place; what's on the meta device gets memory, one unit at a time. Collective.
 
-        All ranks start from the weights of the mesh's first one.
+        All ranks start from the weights of the first one. What is sharded already stays as it is.
 
         Args:
             module: whole, with the same parameters on every rank.
@@ -61,7 +71,8 @@ class Sharder:
         Raises:
             RuntimeError: two units share a parameter, or nothing fills what's on the meta device.
         """
-        units = units_of(module, self.layout.policy)
+        is_whole = {id(one) for one in _outside(module)}
+        units = [one for one in units_of(module, self.layout.policy) if id(one) in is_whole]
         _refuse_shared(module, units)
         recompute(module, self.layout.recomputed)
         for unit in units:
@@ -69,6 +80,15 @@ class Sharder:
         rest = list(_rest(module))
         for one in rest:
             self._shard_one(one, is_outermost=len(rest) == 1, initialise=initialise)
+        self.place(module, initialise=initialise)
+
+    def place(self, module: nn.Module, *, initialise: bool = True) -> None:
+        """Bring what isn't sharded to the device, with the weights of the first rank. Collective.
+
+        Args:
+            module: in which what lies in sharded modules stays as it is.
+            initialise: as for `shard`.
+        """
         self._prepare(_outside(module), initialise=initialise)
 
     def _shard_one(self, module: nn.Module, *, is_outermost: bool, initialise: bool) -> None:
@@ -87,9 +107,9 @@ class Sharder:
         """Bring modules to the device, with values that are the same on all ranks."""
         fill_from_meta(modules, self.device, initialise=initialise)
         for module in modules:
-            module._apply(self._moved, recurse=False)
+            module._apply(self._moved, recurse=False)  # type: ignore[no-untyped-call]  # torch annotates public methods
             if initialise:
-                send_from_first(self.mesh, _own(module))
+                send_from_first(self.holders or self.mesh, own_tensors(module))
 
     def _moved(self, tensor: Tensor) -> Tensor:
         # What a module holds beside parameters and buffers may still be on meta.
@@ -98,11 +118,21 @@ class Sharder:
 
 @torch.no_grad()
 def send_from_first(mesh: DeviceMesh, tensors: Iterable[Tensor]) -> None:
-    """Give tensors the values that the first rank of a mesh has; parts of a DTensor those of its first holder."""
+    """Give tensors the values that the first rank of a mesh has; parts of a DTensor those of their first holder."""
     for tensor in tensors:
         local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
         for dimension in reversed(range(mesh.ndim)):
-            dist.broadcast(local, group=mesh.get_group(dimension), group_src=0)
+            group = mesh.get_group(dimension)
+            if not (isinstance(tensor, DTensor) and _is_divided(tensor, dist.get_process_group_ranks(group))):
+                dist.broadcast(local, group=group, group_src=0)
+
+
+def _is_divided(tensor: DTensor, ranks: Sequence[int]) -> bool:
+    """Say whether of these ranks each has another part of a DTensor."""
+    mesh = tensor.device_mesh
+    divided = [number for number, placement in enumerate(tensor.placements) if not placement.is_replicate()]
+    holders = [set(dist.get_process_group_ranks(mesh.get_group(dimension))) for dimension in divided]
+    return any(len(one & set(ranks)) > 1 for one in holders)
 
 
 def sharded_tops(module: nn.Module) -> Iterator[FSDPModule]:
@@ -142,7 +172,8 @@ def _outside(module: nn.Module) -> list[nn.Module]:
     return found
 
 
-def _own(module: nn.Module) -> list[Tensor]:
+def own_tensors(module: nn.Module) -> list[Tensor]:
+    """Return the parameters and buffers of a module itself."""
     own = [*module._parameters.values(), *module._buffers.values()]
     return [tensor for tensor in own if tensor is not None]
 

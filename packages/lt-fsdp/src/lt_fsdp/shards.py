@@ -117,9 +117,10 @@ def _is_whole(value: Any, parameter: DTensor) -> bool:
 
 
 def _sharded(value: Tensor, parameter: DTensor) -> DTensor:
-    shard: DTensor = torch.empty_like(parameter.detach(), dtype=value.dtype)
+    shard: Any = torch.empty_like(parameter.detach(), dtype=value.dtype)
     fill(shard, value)
-    return shard
+    sharded: DTensor = shard
+    return sharded
 
 
 def _numbered(optimizer: Optimizer, saved: Iterable[Mapping[str, Any]]) -> dict[Any, Tensor]:

@@ -32,6 +32,7 @@ class Capability(StrEnum):
     SEVERAL_PROCESSES = "several processes"
     SAVING_IN_WINDOW = "saving within an accumulation window"
     SYNC_BATCHNORM = "batch norm over all ranks"
+    UNEVEN_EVALUATION = "evaluating another number of batches on each rank"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from lt_interfaces.errors import SIGTERMException
 from lt_interfaces.progress import EvaluationProgress
 from lt_interfaces.rng import isolate_rng
 from lt_interfaces.states import RunningStage, TrainerFn
+from lt_interfaces.strategy import Capability
 
 Step = Callable[..., Any]
 
@@ -136,7 +137,8 @@ def restore_modes(modes: dict[nn.Module, bool]) -> None:
 
 def gradient_mode(job: Job) -> AbstractContextManager[Any]:
     """Return the context of an evaluation outside of fitting: inference mode where it's wanted and works."""
-    return torch.inference_mode() if job.specs.evaluation.inference_mode else torch.no_grad()
+    is_possible = job.runtime.strategy.supports(Capability.INFERENCE_MODE)
+    return torch.inference_mode() if job.specs.evaluation.inference_mode and is_possible else torch.no_grad()
 
 
 @contextmanager

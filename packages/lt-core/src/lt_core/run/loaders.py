@@ -33,7 +33,7 @@ from lt_fabric.data.fetching import MarkedStep
 from lt_fabric.data.item_seeding import item_seed, with_seeded_items
 from lt_fabric.data.workers import seed_workers
 from lt_interfaces.errors import MisconfigurationException
-from lt_interfaces.strategy import Strategy
+from lt_interfaces.strategy import Capability, Strategy
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,11 @@ class StageLoaders:
             loader = with_shared_iterable(
                 loader, num_replicas=shares["num_replicas"], rank=shares["rank"], each_once=not training
             )
+        if not training and not strategy.supports(Capability.UNEVEN_EVALUATION):
+            # Loaded where it's needed: `import lt_core` keeps within its budget of modules.
+            from lt_fabric.data.equal_batches import in_equally_many_batches
+
+            loader = in_equally_many_batches(loader, stage)
         warn_if_length_is_guessed(loader, stage)
         seed_workers(loader, strategy.global_rank)
         if self.item_seed is not None:
@@ -176,11 +181,14 @@ class StageLoaders:
             total = combined.num_batches
             whole = _Sized(int(total)) if total != inf else object()
             return [num_batches(whole, limit, stage=stage)]
+        lengths = _lengths_on_ranks(combined.flattened, strategy)
         counted = [
-            _counted(loader, limit, stage=stage, lengths=lengths)
-            for loader, lengths in zip(combined.flattened, _lengths_on_ranks(combined.flattened, strategy), strict=True)
+            _counted(loader, limit, stage=stage, lengths=of_ranks)
+            for loader, of_ranks in zip(combined.flattened, lengths, strict=True)
         ]
         self.everywhere = [everywhere for _, everywhere in counted]
+        if not strategy.supports(Capability.UNEVEN_EVALUATION):
+            _require_equal(self.everywhere, lengths, limit=limit, stage=stage)
         combined.limits = counts = [count for count, _ in counted]
         return counts
 
@@ -249,6 +257,30 @@ def _counted(loader: Any, limit: int | float, *, stage: str, lengths: Sequence[i
         return num_batches(loader, limit, stage=stage), None
     allowed = num_batches(_Sized(max(lengths)), limit, stage=stage)
     return min(allowed, len(loader)), int(min(allowed, *lengths))
+
+
+def _require_equal(
+    everywhere: Sequence[int | None], lengths: Sequence[Sequence[int]], *, limit: int | float, stage: str
+) -> None:
+    """Refuse loaders of which ranks have different numbers of batches, where they compute each one together.
+
+    Raises:
+        MisconfigurationException: on all ranks.
+    """
+    for index, (count, of_ranks) in enumerate(zip(everywhere, lengths, strict=True)):
+        if count is None and not isinstance(limit, int):
+            message = (
+                f"The {stage} loader {index} has no length, so ranks can't know whether they have equally many batches,"
+                " which they compute together. Give the dataset a length, or set"
+                f" `limit_{stage}_batches` to a number of batches that every rank has."
+            )
+            raise MisconfigurationException(message)
+        if count is not None and min(max(of_ranks), limit if isinstance(limit, int) else inf) > count:
+            message = (
+                f"Ranks have {list(of_ranks)} batches in the {stage} loader {index}, but compute each batch together."
+                " Let its sampler give every rank equally many, or leave `use_distributed_sampler=True`."
+            )
+            raise MisconfigurationException(message)
 
 
 def _ending(steps: Iterator[Any]) -> Iterator[Any]:

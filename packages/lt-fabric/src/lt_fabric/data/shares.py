@@ -7,6 +7,7 @@ from typing import Any
 from torch.utils.data import BatchSampler, DataLoader
 
 from lt_fabric.data.batch_size import extract_batch_size
+from lt_fabric.data.equal_batches import JoiningBatchSampler
 from lt_fabric.data.iterable_sharing import keeps_order
 from lt_fabric.data.samplers import item_sampler
 from lt_fabric.data.shared_order import ShardedSampler
@@ -21,6 +22,8 @@ class OrderedShare:
     """None: each of the loader's "batches" is one sample."""
     num_samples: int | None
     """None: it takes reading them to know."""
+    num_batches: int | None = None
+    """None: as many as it takes; else the last one has what's left."""
 
     def size_of(self, batch: object, batch_idx: int) -> int:
         """Returns how many samples a batch has; what's in it is looked at only where nothing else tells.
@@ -31,7 +34,9 @@ class OrderedShare:
         if self.batch_size is None:
             return 1
         if self.num_samples is not None:
-            return min(self.batch_size, self.num_samples - batch_idx * self.batch_size)
+            left = self.num_samples - batch_idx * self.batch_size
+            is_last = self.num_batches is not None and batch_idx == self.num_batches - 1
+            return left if is_last else min(self.batch_size, left)
         try:
             return extract_batch_size(batch)
         except MisconfigurationException:
@@ -50,7 +55,9 @@ def ordered_share(loader: Any) -> OrderedShare | None:
     if keeps_order(loader.dataset):
         return OrderedShare(loader.batch_size, None)
     sampler = item_sampler(loader)
+    if not isinstance(sampler, ShardedSampler) or sampler.padded:
+        return None
+    if isinstance(loader.batch_sampler, JoiningBatchSampler):
+        return OrderedShare(loader.batch_size, len(sampler), len(loader.batch_sampler))
     is_plain = loader.batch_sampler is None or type(loader.batch_sampler) is BatchSampler
-    if is_plain and isinstance(sampler, ShardedSampler) and not sampler.padded:
-        return OrderedShare(getattr(loader.batch_sampler, "batch_size", None), len(sampler))
-    return None
+    return OrderedShare(getattr(loader.batch_sampler, "batch_size", None), len(sampler)) if is_plain else None
