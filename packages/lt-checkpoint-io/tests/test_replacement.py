@@ -57,9 +57,10 @@ def test_a_save_that_fails_leaves_the_other_kind_as_it_was(tmp_path: Path, old: 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_replaces_no_folder_that_is_none_of_ours(tmp_path: Path) -> None:
+@pytest.mark.parametrize("new", ["file", "folder"])
+def test_no_folder_that_is_no_checkpoint_is_replaced(tmp_path: Path, new: str) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "precious").touch()
     with pytest.raises(IsADirectoryError, match="data"):
-        TorchCheckpointIO().save_checkpoint({"epoch": 1}, tmp_path / "data")
+        io_for(new).save_checkpoint({"epoch": 1}, tmp_path / "data")
     assert (tmp_path / "data" / "precious").exists()
