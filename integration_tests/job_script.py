@@ -1,7 +1,9 @@
 """A small job on two ranks, run as a script: what each rank trained on goes to files; ends as its arguments say.
 
 job_script.py FOLDER STRATEGY [--steps N] [--kill-at STEP] [--signal-at STEP --signal-rank R] [--ckpt-path PATH]
-    [--devices N] [--num-nodes N] [--step-seconds S]
+    [--devices N] [--num-nodes N] [--step-seconds S] [--in-background]
+
+STRATEGY is a name, or "fsdp_sharded" for FSDP whose checkpoints every rank writes its part of.
 """
 
 import argparse
@@ -82,17 +84,20 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=2)
     parser.add_argument("--num-nodes", type=int, default=1)
     parser.add_argument("--step-seconds", type=float, default=0)
+    parser.add_argument("--in-background", action="store_true", help="let the job go on while it saves")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     lt.seed_everything(5, verbose=False)
     save_each = lt.callbacks.ModelCheckpoint(
         dirpath=Path(arguments.folder, "checkpoints"), every_n_train_steps=2, save_top_k=1, save_last=True
     )
+    strategy = strategy_of(arguments.strategy)
     trainer = lt.Trainer(
         accelerator="cpu",
         devices=arguments.devices,
         num_nodes=arguments.num_nodes,
-        strategy=arguments.strategy,
+        strategy=strategy,
+        plugins=checkpoint_io_of(arguments),
         max_steps=arguments.steps,
         callbacks=[save_each],
         default_root_dir=arguments.folder,
@@ -102,6 +107,23 @@ def main() -> None:
     )
     loader = DataLoader(Numbered(48), batch_size=2, shuffle=True)
     trainer.fit(Net(arguments), loader, ckpt_path=arguments.ckpt_path)
+
+
+def strategy_of(name: str) -> Any:
+    """Return what a name stands for."""
+    if name != "fsdp_sharded":
+        return name
+    from lt_fsdp import FSDPStrategy  # takes seconds, which other jobs needn't spend
+
+    return FSDPStrategy(state_dict_type="sharded")
+
+
+def checkpoint_io_of(arguments: argparse.Namespace) -> Any:
+    """Return what writes checkpoints, where it isn't the strategy's default."""
+    if not arguments.in_background:
+        return None
+    is_sharded = arguments.strategy == "fsdp_sharded"
+    return lt.checkpoint_io.AsyncCheckpointIO(lt.checkpoint_io.DistributedCheckpointIO() if is_sharded else None)
 
 
 if __name__ == "__main__":
