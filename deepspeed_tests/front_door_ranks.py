@@ -1,5 +1,7 @@
 """What ranks do through Trainer and Fabric, in a module that their processes import by name."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from torch.utils.data import DataLoader
 from lt_core import LightningModule, Trainer
 from lt_deepspeed import DeepSpeedStrategy
 from lt_fabric import Fabric
+from lt_interfaces import Callback
 
 QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 
@@ -46,6 +49,21 @@ class Trained(LightningModule):
         return [optimizer], [{"scheduler": torch.optim.lr_scheduler.StepLR(optimizer, 3), "interval": "step"}]
 
 
+class SavesAfterFour(Callback):
+    """Saves after four steps.
+
+    Args:
+        path: a folder.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._file = f"{path}/saved.ckpt"
+
+    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+        if trainer.global_step == 4:
+            trainer.save_checkpoint(self._file)
+
+
 def text(steps: int, micro: int = 1) -> DataLoader[Any]:
     """Return batches whose shares over two ranks and micro-batches are those of `engine_ranks.train`."""
     whole = torch.stack([rows(step) for step in range(steps)])  # the sampler gives rank r every second row
@@ -75,6 +93,38 @@ def fits(folder: str, cases: list[dict[str, Any]]) -> list[list[float]]:
         module = Trained(by_hand=case.pop("by_hand", False))
         fit(folder, case, module, steps=10, micro=case.pop("micro", 1))
         found.append(module.losses)
+    return found
+
+
+def resumed_fits(folder: str, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the losses of a fit, and of one that was saved after four steps and resumed, for each case."""
+    found = []
+    for number, case in enumerate(cases):
+        path = str(Path(folder, str(number)))
+        whole, second = Trained(), Trained(seed=3)
+        fit(path, case, whole, steps=8, callbacks=[SavesAfterFour(path)])
+        fit(path, case, second, steps=8, ckpt_path=f"{path}/saved.ckpt")
+        found.append({"whole": whole.losses, "resumed": second.losses})
+    return found
+
+
+def evaluated(folder: str, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what validation within a fit found, a test after it, and one from its checkpoint, for each case."""
+    found = []
+    for number, case in enumerate(cases):
+        path, module = str(Path(folder, str(number))), Trained()
+        trainer = fit(path, case, module, steps=4, limit_val_batches=2, num_sanity_val_steps=0, val_check_interval=4)
+        trainer.save_checkpoint(f"{path}/saved.ckpt")
+        within = module.evaluated[:]
+        module.evaluated.clear()
+        trainer.test(module, text(2), verbose=False)
+        after = module.evaluated[:]
+        fresh = Trained(seed=4)
+        options = {"accelerator": "cpu", "devices": 2, "default_root_dir": path, **QUIET}
+        Trainer(strategy=DeepSpeedStrategy(**case), **options).test(
+            fresh, text(2), ckpt_path=f"{path}/saved.ckpt", verbose=False
+        )
+        found.append({"within": within, "after": after, "fresh": fresh.evaluated})
     return found
 
 
@@ -114,3 +164,64 @@ def loop_of_ones_own(
 def loops_of_ones_own(cases: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[Any]:
     """Return what a loop found for each case."""
     return [loop_of_ones_own(case, **options) for case, options in cases]
+
+
+def saved_by_fabric(folder: str, cases: list[dict[str, Any]]) -> list[tuple[list[float], list[float]]]:
+    """Return the losses after a save, and those from it, for each case."""
+    found = []
+    for number, case in enumerate(cases):
+        path = Path(folder, f"{number}.ckpt")
+        fabric = Fabric(accelerator="cpu", devices=2, strategy=DeepSpeedStrategy(**case))
+        fabric.launch()
+        module = LanguageModel()
+        model, optimizer = fabric.setup(module, adamw(module))
+        _steps(fabric, model, optimizer, range(3))
+        fabric.save(path, {"model": model, "optimizer": optimizer, "step": 3})
+        on = _steps(fabric, model, optimizer, range(3, 6))
+        fabric = Fabric(accelerator="cpu", devices=2, strategy=DeepSpeedStrategy(**case))
+        fabric.launch()
+        module = LanguageModel(seed=7)
+        model, optimizer = fabric.setup(module, adamw(module))
+        state = {"model": model, "optimizer": optimizer, "step": 0}
+        fabric.load(path, state)
+        assert state["step"] == 3
+        found.append((on, _steps(fabric, model, optimizer, range(3, 6))))
+    return found
+
+
+def _steps(fabric: Fabric, model: Any, optimizer: Any, numbers: range) -> list[float]:
+    losses = []
+    for number in numbers:
+        loss = model.training_step(rows(number).chunk(2)[fabric.global_rank])
+        fabric.backward(loss)
+        optimizer.step()
+        losses.append(fabric.all_reduce(loss.detach()).item())
+    return losses
+
+
+class TwoOptimizers(Trained):
+    """Wants to be trained with two optimizers."""
+
+    def configure_optimizers(self) -> Any:
+        return [adamw(self.model.blocks), adamw(self.model.head)]
+
+
+def refusals(folder: str) -> list[str]:
+    """Return what's said of two optimizers, of a second whole backward and of an optimizer that needs whole parameters."""
+    told = []
+    case = {"stage": 3}
+    told.append(_told(lambda: fit(folder, case, TwoOptimizers(by_hand=True), steps=1)))
+    told.append(_told(lambda: loop_of_ones_own({"stage": 2}, micro=2, apart=False, steps=1)))
+    fabric = Fabric(accelerator="cpu", devices=2, strategy=DeepSpeedStrategy(stage=2))
+    fabric.launch()
+    module = LanguageModel()
+    told.append(_told(lambda: fabric.setup(module, torch.optim.Adafactor(module.parameters()))))
+    return told
+
+
+def _told(attempt: Callable[[], Any]) -> str:
+    try:
+        attempt()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""

@@ -147,9 +147,7 @@ def test_precision_of_config_and_run_must_agree() -> None:
 
 
 def test_config_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"`config` names the DeepSpeed config .*gone.json', which isn't"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"`config` names the DeepSpeed config .*gone.json', which isn't"):
         DeepSpeedStrategy(config=tmp_path / "gone.json")
     broken = tmp_path / "broken.json"
     broken.write_text("{")

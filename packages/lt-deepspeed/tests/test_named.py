@@ -45,7 +45,5 @@ def test_checkpoint_io_is_found_by_name() -> None:
 
 
 def test_package_imports_without_deepspeed() -> None:
-    program = (
-        "import sys; sys.modules['deepspeed'] = None; import lt_deepspeed as d; d.DeepSpeedStrategy(stage=3)"
-    )
+    program = "import sys; sys.modules['deepspeed'] = None; import lt_deepspeed as d; d.DeepSpeedStrategy(stage=3)"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=100)

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from lt_deepspeed.checkpoint_io import REST
-from lt_deepspeed.engine_folder import without_pickle
-from lt_deepspeed.installation import deepspeed, require_deepspeed
+from lt_deepspeed.engine_folder import whole_weights
+from lt_deepspeed.installation import require_deepspeed
 from lt_interfaces.torch_file import load_torch_file, save_torch_file
 
 _OF_TRAINING = ("optimizer_states", "lr_schedulers")
@@ -43,9 +43,7 @@ def convert_zero_checkpoint_to_fp32_state_dict(
     if not folder.is_dir():
         message = f"`checkpoint_dir`: there's no folder {str(folder)!r}."
         raise FileNotFoundError(message)
-    with without_pickle():
-        consolidated = deepspeed("utils.zero_to_fp32").get_fp32_state_dict_from_zero_checkpoint(str(folder), tag)
-    weights: dict[str, Tensor] = {name: value.clone() for name, value in consolidated.items()}
+    weights = whole_weights(folder, tag)
     rest: dict[str, Any] = load_torch_file(folder / REST) if (folder / REST).is_file() else {}
     save_torch_file(
         {**{key: value for key, value in rest.items() if key not in _OF_TRAINING}, "state_dict": weights}, output_file

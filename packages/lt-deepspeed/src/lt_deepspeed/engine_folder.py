@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from lt_deepspeed.engines import EngineModule
 from lt_deepspeed.installation import deepspeed
+from lt_interfaces import MisconfigurationException
 
 TAG: Final = "checkpoint"
 """The folder within, as DeepSpeed's ``tag``."""
@@ -71,21 +73,29 @@ def write_engine(placed: EngineModule, folder: Path, *, exclude_frozen: bool) ->
 
 
 def read_engine(placed: EngineModule, folder: Path, *, strict: bool) -> None:
-    """Let the engine read its shards: weights and, where it trains, its optimizer's state. Collective.
+    """Let the engine that trains a module read its shards: weights and its optimizer's state. Collective.
 
     Raises:
-        RuntimeError: the folder was written by another number of ranks, or for another module.
+        MisconfigurationException: the folder was written by another number of ranks.
+        RuntimeError: it was written for another module.
     """
-    is_trained = placed.optimizer is not None
-    with without_pickle():
-        placed.engine.load_checkpoint(
-            str(folder),
-            tag=TAG,
-            load_module_strict=strict,
-            load_optimizer_states=is_trained,
-            load_lr_scheduler_states=False,
-            load_module_only=not is_trained,
+    num_parts = len(list(folder.glob(f"{TAG}/*optim_states.pt")))
+    if num_parts != dist.get_world_size():
+        message = (
+            f"{str(folder)!r} was written by {num_parts} processes, and there are {dist.get_world_size()}: an engine's"
+            " own shards are read by as many. Make a file of them with `python -m lt_deepspeed.consolidation`, or save"
+            " with `state_dict_type='full'`, which any number reads."
         )
+        raise MisconfigurationException(message)
+    with without_pickle():
+        placed.engine.load_checkpoint(str(folder), tag=TAG, load_module_strict=strict, load_lr_scheduler_states=False)
+
+
+def whole_weights(folder: Path, tag: str | None = None) -> dict[str, Tensor]:
+    """Return the fp32 weights that lie in the shards of a folder; needs no processes."""
+    with without_pickle():
+        found = deepspeed("utils.zero_to_fp32").get_fp32_state_dict_from_zero_checkpoint(str(folder), tag)
+    return {name: value.clone() for name, value in found.items()}
 
 
 @contextmanager

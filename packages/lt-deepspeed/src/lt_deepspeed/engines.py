@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
@@ -18,6 +19,10 @@ from lt_strategies.ranks import Ranks
 
 _BY_PARAMETER: Final = ("LBFGS", "Adafactor", "Muon")
 """Optimizers that must see each parameter's shape, which ZeRO's flat shards haven't."""
+
+
+_LIVE: Final[WeakKeyDictionary[nn.Module, "EngineModule"]] = WeakKeyDictionary()
+"""What stands for each module, while it does."""
 
 
 class EngineModule(nn.Module):
@@ -37,6 +42,10 @@ class EngineModule(nn.Module):
         self, module: nn.Module, config: Mapping[str, Any], ranks: Ranks, *, excludes_frozen: bool = False
     ) -> None:
         super().__init__()
+        earlier = _LIVE.get(module)
+        if earlier is not None:
+            earlier.close()  # its hooks would run, too
+        _LIVE[module] = self
         self.module = module
         # Not as submodules: parameters and states must appear once.
         vars(self).update(engine=None, optimizer=None, _config=config, _ranks=ranks)

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from lt_deepspeed import portable
 from lt_deepspeed.config import completed, config_of, engine_dtype
-from lt_deepspeed.engine_folder import ENGINE_KEY, folder_in, read_engine, shards_of
+from lt_deepspeed.engine_folder import ENGINE_KEY, folder_in, read_engine, shards_of, whole_weights
 from lt_deepspeed.engines import EngineModule, deepspeed_in, parameters_of, plain_module
 from lt_deepspeed.installation import deepspeed, require_deepspeed
 from lt_deepspeed.options import options_from
@@ -110,7 +110,7 @@ class DeepSpeedStrategy(Strategy):
         _refuse_assembly(assembly)
         self._config = completed(self._source, self._options, assembly.precision)
         self._assembly = assembly
-        self._modules.clear()
+        self._close_engines()
         self._surroundings: ExitStack | None = None
         self._job.connect(assembly)
 
@@ -316,13 +316,16 @@ class DeepSpeedStrategy(Strategy):
 
     def load_module_state(self, module: nn.Module, state: Mapping[str, Any], *, strict: bool = True) -> Any:
         folder, placed = folder_in(state), self._placed(module)
-        if folder is not None and placed is not None:
-            read_engine(placed, folder, strict=strict)
-            return None
+        if folder is not None:
+            if placed is not None and placed.optimizer is not None:
+                read_engine(placed, folder, strict=strict)
+                return None
+            state = whole_weights(folder)
         return portable.load_module_state(plain_module(module), placed, state, strict=strict)
 
     def optimizer_state(self, module: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
         if self._is_saved_in_shards:
+            self._trained_by(optimizer)
             return {**optimizer.state_dict(), ENGINE_KEY: "with the weights"}
         return portable.optimizer_state(self._trained_by(optimizer))
 
@@ -335,15 +338,18 @@ class DeepSpeedStrategy(Strategy):
         return self._job.announce_failure(failure, step=step)
 
     def teardown(self) -> None:
+        """Leave the engines as they are: who saves a checkpoint after a fit needs them. The next run closes them."""
+        if self._surroundings is not None:
+            self._surroundings.close()
+            self._surroundings = None
+        self._job.leave()
+
+    def _close_engines(self) -> None:
         for placed in self._modules:
             placed.close()
             if self.root_device.type != "cpu" and not portable.is_sharded(placed.module):
                 placed.module.cpu()
         self._modules.clear()
-        if self._surroundings is not None:
-            self._surroundings.close()
-            self._surroundings = None
-        self._job.leave()
 
     @property
     def _parts(self) -> Assembly:
@@ -362,7 +368,14 @@ class DeepSpeedStrategy(Strategy):
         return next((one for one in self._modules if module is one or module is one.module), None)
 
     def _trained_by(self, optimizer: Optimizer) -> EngineModule:
-        return next(one for one in self._trained() if one.optimizer is optimizer)
+        for placed in self._trained():
+            if placed.optimizer is optimizer:
+                return placed
+        message = (
+            f"This {type(optimizer).__name__} isn't one that `DeepSpeedStrategy` has set up, or another run has begun"
+            " since: its state lies in an engine, and there's none."
+        )
+        raise MisconfigurationException(message)
 
 
 def _ids(module: nn.Module) -> set[int]:
