@@ -1,12 +1,17 @@
 """Meshes: the ranks of a job in rows and columns, each dimension with a meaning."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 import torch
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from lt_interfaces import MisconfigurationException
+
+DATA: Final = "data_parallel"
+TENSOR: Final = "tensor_parallel"
+Size = int | Literal["auto"]
 
 
 def check_hybrid_sizes(sizes: Sequence[int], world_size: int) -> None:
@@ -45,3 +50,67 @@ def sharding_mesh(asked: Any, *, is_hybrid: bool, num_nodes: int, world_size: in
         return init_device_mesh(device.type, (world_size,), mesh_dim_names=("shard",))
     sizes = tuple(asked) if asked is not None else (num_nodes, world_size // num_nodes)
     return init_device_mesh(device.type, sizes, mesh_dim_names=("replicate", "shard"))
+
+
+@dataclass(frozen=True)
+class ParallelSizes:
+    """How many ranks lie along each axis of a job that divides tensors; ranks of one tensor are neighbours."""
+
+    replicate: int
+    """Replicas of the sharded model."""
+    shard: int
+    """Ranks over which each replica is sharded."""
+    tensor: int
+    """Ranks that compute one layer together."""
+
+    @property
+    def data(self) -> int:
+        """Ranks that train on different samples."""
+        return self.replicate * self.shard
+
+    def new_mesh(self, device: torch.device) -> DeviceMesh:
+        """Return the mesh of the job; collective."""
+        if self.replicate == 1:
+            return init_device_mesh(device.type, (self.shard, self.tensor), mesh_dim_names=(DATA, TENSOR))
+        sizes = (self.replicate, self.shard, self.tensor)
+        mesh = init_device_mesh(device.type, sizes, mesh_dim_names=("replicate", "shard", TENSOR))
+        # From now on there's `mesh["data_parallel"]`, too; torch has no public name for it.
+        mesh["replicate", "shard"]._flatten(DATA)
+        return mesh
+
+    def sharding_mesh(self, mesh: DeviceMesh) -> DeviceMesh:
+        """Return the part of the job's mesh that a model is sharded over."""
+        return mesh[DATA] if self.replicate == 1 else mesh["replicate", "shard"]
+
+
+def sizes_of(data: Size, tensor: Size, *, num_nodes: int, world_size: int) -> ParallelSizes:
+    """Return the sizes of a job in which each node computes layers together, unless it's told otherwise.
+
+    One that's "auto" beside a number is what's left of the job.
+
+    Raises:
+        MisconfigurationException: they don't make up the job, naming both.
+
+    >>> sizes_of("auto", "auto", num_nodes=2, world_size=8)
+    ParallelSizes(replicate=1, shard=2, tensor=4)
+    >>> sizes_of(4, "auto", num_nodes=1, world_size=8)
+    ParallelSizes(replicate=1, shard=4, tensor=2)
+    """
+    for name, size in (("data_parallel_size", data), ("tensor_parallel_size", tensor)):
+        if size != "auto" and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            message = f"`{name}={size!r}` must be a whole number of processes, at least 1, or 'auto'."
+            raise MisconfigurationException(message)
+    if tensor != "auto":
+        found_tensor = tensor
+        found_data = max(1, world_size // tensor) if data == "auto" else data
+    else:
+        found_data = num_nodes if data == "auto" else data
+        found_tensor = max(1, world_size // found_data)
+    if found_data * found_tensor != world_size:
+        message = (
+            f"`data_parallel_size={data!r}` and `tensor_parallel_size={tensor!r}` ask for {found_data} x"
+            f" {found_tensor} = {found_data * found_tensor} processes, but this job has {world_size}. Change one of"
+            " them, or `devices` and `num_nodes`."
+        )
+        raise MisconfigurationException(message)
+    return ParallelSizes(replicate=1, shard=found_data, tensor=found_tensor)

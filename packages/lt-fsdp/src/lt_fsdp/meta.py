@@ -1,9 +1,13 @@
 """Giving memory to modules that were made on the meta device, one unit at a time."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from lt_fsdp.shards import fill
 
 
 def fill_from_meta(modules: Iterable[nn.Module], device: torch.device, *, initialise: bool) -> None:
@@ -21,21 +25,65 @@ def fill_from_meta(modules: Iterable[nn.Module], device: torch.device, *, initia
         RuntimeError: a module can't fill what it has, since it has no ``reset_parameters``.
     """
     for module in modules:
-        empty = [name for name, tensor in _own_tensors(module) if tensor.is_meta]
-        if not empty:
+        if not _empty(module):
             continue
-        reset = getattr(module, "reset_parameters", None)
-        buffers = [name for name in empty if name not in module._parameters]
-        if reset is None and (initialise or not set(buffers) <= _saved_buffers(module)):
-            _refuse(module, empty)
+        reset = _reset_of(module, initialise=initialise)
         module.to_empty(device=device, recurse=False)
-        if reset is not None and (initialise or buffers):
-            reset()
+        if reset is not None:
+            _reset(module, reset)
+
+
+def _reset_of(module: nn.Module, *, initialise: bool) -> Callable[[], Any] | None:
+    """Return what is to fill a module on the meta device; ``None`` where values stay open."""
+    reset = getattr(module, "reset_parameters", None)
+    buffers = [name for name in _empty(module) if name not in module._parameters]
+    if reset is None and (initialise or not set(buffers) <= _saved_buffers(module)):
+        _refuse(module, _empty(module))
+    return reset if initialise or buffers else None
+
+
+@torch.no_grad()
+def _reset(module: nn.Module, reset: Callable[[], Any]) -> None:
+    """Fill what a module has with first values; of parameters in parts those parts that this rank has.
+
+    Parts are cut from a whole one, so that a parameter's values don't depend on how it's divided.
+    """
+    divided: dict[str, Any] = {name: one for name, one in module._parameters.items() if isinstance(one, DTensor)}
+    for name, part in divided.items():
+        whole = torch.empty(part.shape, dtype=part.dtype, device=part.to_local().device)
+        module._parameters[name] = nn.Parameter(whole, requires_grad=part.requires_grad)
+    try:
+        reset()
+        for name, part in divided.items():
+            filled = module._parameters[name]
+            assert filled is not None  # made above
+            fill(part, filled.detach())
+    finally:
+        module._parameters.update(divided)
+
+
+def fill_sharded_from_meta(top: nn.Module, device: torch.device, *, initialise: bool) -> None:
+    """Give memory and first values to what a sharded module has on the meta device, as `fill_from_meta` does.
+
+    Args:
+        top: sharded by its owner while it was on the meta device.
+        device: where to.
+        initialise: as for `fill_from_meta`.
+    """
+    empty = [(one, _reset_of(one, initialise=initialise)) for one in top.modules() if _empty(one)]
+    top.to_empty(device=device)  # tells the engine of the new shards
+    for module, reset in empty:
+        if reset is not None:
+            _reset(module, reset)
 
 
 def is_on_meta(module: nn.Module) -> bool:
     """Say whether any parameter or buffer of a module, or of a module in it, has no memory yet."""
     return any(tensor.is_meta for one in module.modules() for _, tensor in _own_tensors(one))
+
+
+def _empty(module: nn.Module) -> list[str]:
+    return [name for name, tensor in _own_tensors(module) if tensor.is_meta]
 
 
 def _own_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:

@@ -58,16 +58,15 @@ class ShardedTraining:
         shard: Callable[[nn.Module], None],
         make_optimizers: Callable[[], Sequence[Optimizer]] | None,
     ) -> list[Optimizer]:
-        """Shard a module in place, unless it is already, and return its optimizers, which step the shards.
+        """Shard a module in place and return its optimizers, which step the shards.
 
         Args:
             module: whole, or sharded by an earlier run or its owner.
-            shard: does it.
+            shard: does it, where there's something left to do.
             make_optimizers: called once it's sharded; ones made before will do as well.
         """
         before = parameters_by_name(module)
-        if not _is_sharded(module):
-            shard(module)
+        shard(module)
         self._modules.append(module)
         if make_optimizers is not None:
             _refuse_inner_backward(module)
@@ -130,10 +129,6 @@ class ShardedTraining:
     def _parameters(self) -> Iterator[nn.Parameter]:
         for module in self._modules:
             yield from module.parameters()
-
-
-def _is_sharded(module: nn.Module) -> bool:
-    return any(isinstance(one, FSDPModule) for one in module.modules())
 
 
 def _refuse_inner_backward(module: nn.Module) -> None:

@@ -1,0 +1,130 @@
+"""Laying out the modules of a job over its mesh: layers divided over some ranks, what's whole sharded over others."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.utils.hooks import RemovableHandle
+
+from lt_fsdp.arguments import mixed_precision_policy, offload_policy
+from lt_fsdp.meshes import DATA, TENSOR, ParallelSizes
+from lt_fsdp.meta import fill_sharded_from_meta, is_on_meta
+from lt_fsdp.sharding import Layout, Sharder, own_tensors, send_from_first, sharded_tops
+from lt_fsdp.tensor_parts import (
+    is_divided,
+    laid_out_like_parameters,
+    refuse_first_fsdp,
+    refuse_undivided,
+    share_random_numbers,
+)
+from lt_interfaces import PrecisionDtypes
+
+Parallelize = Callable[[nn.Module, DeviceMesh], nn.Module | None]
+"""Divides the layers of a module over a mesh, in place."""
+
+
+class ParallelLayout:
+    """The mesh of a job, and how its modules come to lie on it.
+
+    Args:
+        sizes: of the mesh.
+        parallelize: divides a module; ``None``: its owner has.
+        layout: how what's whole is sharded.
+    """
+
+    def __init__(self, sizes: ParallelSizes, parallelize: Parallelize | None, layout: Layout) -> None:
+        self.sizes: Final = sizes
+        self.may_communicate = False
+        """Whether the processes of the job have met."""
+        self._parallelize: Final = parallelize
+        self._layout: Final = layout
+        self._mesh: DeviceMesh | None = None
+        self._hooks: Final[list[RemovableHandle]] = []
+
+    def clear(self) -> None:
+        """Let go of the modules."""
+        while self._hooks:
+            self._hooks.pop().remove()
+
+    def mesh_on(self, device: torch.device) -> DeviceMesh:
+        """Return the job's mesh, which is made when it's first asked for; collective then.
+
+        Raises:
+            RuntimeError: it's too early.
+        """
+        if self._mesh is None:
+            if not self.may_communicate:
+                message = "`device_mesh` is there once processes have met: use it in `configure_model` or later."
+                raise RuntimeError(message)
+            self._mesh = self.sizes.new_mesh(device)
+            if self.sizes.tensor > 1:
+                share_random_numbers(self._mesh.get_group(TENSOR), device)
+        return self._mesh
+
+    def data_group(self, device: torch.device) -> Any:
+        """Return the ranks that train on different samples than this one."""
+        return self.mesh_on(device)[DATA].get_group()
+
+    def lay_out(self, module: nn.Module, *, device: torch.device, dtypes: PrecisionDtypes, initialise: bool) -> None:
+        """Divide a module, unless it is already, and shard what's whole. Collective.
+
+        Args:
+            module: whole, or divided and sharded in part by its owner, or wholly in an earlier run.
+            device: of this rank.
+            dtypes: of the precision.
+            initialise: ``False`` leaves open the values of what's on the meta device.
+
+        Raises:
+            TypeError: nobody has divided it, or FSDP's first version has wrapped it.
+        """
+        mesh = self.mesh_on(device)
+        refuse_first_fsdp(module)
+        self._divide(module, device, initialise=initialise)
+        for top in sharded_tops(module):
+            assert isinstance(top, nn.Module)  # torch mixes the other class into that of the module
+            if is_on_meta(top):
+                fill_sharded_from_meta(top, device, initialise=initialise)
+            if initialise:
+                send_from_first(mesh, (tensor for one in top.modules() for tensor in own_tensors(one)))
+        sharder = Sharder(
+            layout=self._layout,
+            mesh=self.sizes.sharding_mesh(mesh),
+            device=device,
+            mixed_precision=mixed_precision_policy(None, dtypes),
+            offload=offload_policy(None, device),
+            holders=mesh,
+        )
+        shard = sharder.shard if self.sizes.data > 1 else sharder.place
+        shard(module, initialise=initialise)
+        self._hooks.extend(laid_out_like_parameters(module))
+
+    def _divide(self, module: nn.Module, device: torch.device, *, initialise: bool) -> None:
+        mesh = self.mesh_on(device)
+        ranks = dist.get_process_group_ranks(mesh.get_group(TENSOR))
+        if self.sizes.tensor == 1 or is_divided(module, ranks):
+            return
+        if self._parallelize is None:
+            refuse_undivided(module, self.sizes.tensor)
+        if initialise:
+            _send_whole(module, mesh, device)  # were it to shard, too, each rank's part would be of weights of its own
+        returned = self._parallelize(module, mesh)
+        if returned is not None and returned is not module:
+            message = (
+                f"`parallelize_fn` returned another module, a {type(returned).__name__}. Divide"
+                f" {type(module).__name__} in place and return it."
+            )
+            raise TypeError(message)
+
+
+@torch.no_grad()
+def _send_whole(module: nn.Module, mesh: DeviceMesh, device: torch.device) -> None:
+    """Give a module that lies anywhere the weights of the first rank, one after the other."""
+    for one in module.modules():
+        for tensor in own_tensors(one):
+            if not tensor.is_meta:
+                sent = tensor.to(device)
+                send_from_first(mesh, [sent])
+                tensor.copy_(sent)
