@@ -280,6 +280,12 @@ def test_a_sharded_folder_of_lightning_is_refused_with_the_way_out(tmp_path: Pat
 
 
 def test_another_folder_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    for load in (DistributedCheckpointIO().load_checkpoint, TorchCheckpointIO().load_checkpoint):
+        with pytest.raises(IsADirectoryError, match=r"run` is a folder, but not that of"):
+            load(tmp_path / "run")
+    with pytest.raises(IsADirectoryError, match=r"run` is a folder, but not that of"):
+        DistributedCheckpointIO().load_placed(tmp_path / "run", ask_for_nothing)
     with commit_folder(tmp_path / "other") as folder:
         (folder / "file").write_text("text")
     with pytest.raises(pickle.UnpicklingError, match=r"meta\.pt"):

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import torch.distributed as dist
 from torch import Tensor
 
-from lt_checkpoint_io.folder_loading import found, load_local, load_local_placed, placed
+from lt_checkpoint_io.folder_loading import found, holds_checkpoint, load_local, load_local_placed, placed
 from lt_checkpoint_io.saving_ranks import SavingRanks
 from lt_checkpoint_io.tensor_tree import Place, dotted, leaves
 from lt_interfaces.checkpoint_io import CheckpointIO, CheckpointTraits, Placement, StoredCheckpoint
-from lt_interfaces.commit import MANIFEST_NAME, commit_folder, is_whole, remove_committed, visible_entries
+from lt_interfaces.commit import commit_folder, is_whole, remove_committed, visible_entries
 
 if TYPE_CHECKING:
     from lt_checkpoint_io.sharded_folder import SplitCheckpoint
@@ -199,11 +199,7 @@ def _split(checkpoint: Mapping[str, Any], rank: int, storage_options: Any | None
 
 def _refuse_other_folder(path: Path) -> None:
     """Refuse to replace, which means to delete, a folder that no sharded checkpoint is in."""
-    # Deferred: as in `_split`.
-    from lt_checkpoint_io.sharded_folder import is_sharded_folder
-
-    is_other = path.is_dir() and not ((path / MANIFEST_NAME).exists() or is_sharded_folder(path))
-    if is_other and any(path.iterdir()):
+    if path.is_dir() and not holds_checkpoint(path) and any(path.iterdir()):
         message = f"The folder `{path}` holds something else than a checkpoint; remove it or choose another name."
         raise IsADirectoryError(message)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lt_checkpoint_io.tensor_tree import Place
 from lt_interfaces.checkpoint_io import Placement
-from lt_interfaces.commit import recover_folder
+from lt_interfaces.commit import MANIFEST_NAME, recover_folder
 from lt_interfaces.torch_file import load_torch_file
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def load_local(
     source = found(path)
     if not source.is_dir():
         return load_torch_file(source, map_location, weights_only)
+    _refuse_other(source)
     # Deferred: torch.distributed.checkpoint takes over a second, which saving and loading files shouldn't cost.
     from lt_checkpoint_io.sharded_folder import ShardedFolder
 
@@ -50,6 +51,7 @@ def load_local_placed(
 
 def placed(folder: Path, placement: Placement, weights_only: bool | None) -> "PlacedReading":
     """Ask for the place of each tensor in a folder; nothing is changed yet."""
+    _refuse_other(folder)
     # Deferred: as in `load_local`.
     from lt_checkpoint_io.placed_reading import PlacedReading
     from lt_checkpoint_io.sharded_folder import ShardedFolder
@@ -73,6 +75,22 @@ def found(path: str | PathLike[str]) -> Path:
         message = f"There's no checkpoint at `{source}`."
         raise FileNotFoundError(message)
     return source
+
+
+def holds_checkpoint(folder: Path) -> bool:
+    """Say whether a folder is that of a sharded checkpoint, be it whole or torn."""
+    # Deferred: as in `load_local`.
+    from lt_checkpoint_io.sharded_folder import is_sharded_folder
+
+    return (folder / MANIFEST_NAME).is_file() or is_sharded_folder(folder)
+
+
+def _refuse_other(folder: Path) -> None:
+    if not holds_checkpoint(folder):
+        message = (
+            f"`{folder}` is a folder, but not that of a sharded checkpoint. Give the path of the checkpoint in it."
+        )
+        raise IsADirectoryError(message)
 
 
 def _moved(tensor: Tensor, map_location: Any | None) -> Tensor:
