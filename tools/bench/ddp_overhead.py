@@ -1,4 +1,4 @@
-"""What a training step of two processes costs beyond a hand-written loop with torch's DistributedDataParallel.
+"""What a training step of two processes costs beyond a loop by hand, with torch's DistributedDataParallel and FSDP2.
 
 Both train the same models on the same kind of DataLoader in the same two processes (gloo, one thread each), in turns of
 short rounds; the medians count. A clock that the model ticks starts after some warm-up steps, so that set-up and epoch
@@ -26,15 +26,17 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 import lt_core
+from lt_fsdp import FSDPStrategy
 from lt_interfaces.testing.ranks import run_in_processes
 from lt_strategies import DDPStrategy
 
@@ -153,13 +155,15 @@ class Module(lt_core.LightningModule):
         return optimizer_of(self)
 
 
-def with_trainer(size: Size, clock: Clock, *, logs: bool = False, log_every: int | None = None) -> None:
+def with_trainer(
+    size: Size, clock: Clock, *, logs: bool = False, log_every: int | None = None, strategy: Any = None
+) -> None:
     """Train with the Trainer."""
     with tempfile.TemporaryDirectory() as folder:
         trainer = lt_core.Trainer(
             accelerator="cpu",
             devices=WORLD_SIZE,
-            strategy=DDPStrategy(),
+            strategy=strategy or DDPStrategy(),
             log_every_n_steps=log_every,
             max_epochs=1,
             default_root_dir=folder,
@@ -170,6 +174,27 @@ def with_trainer(size: Size, clock: Clock, *, logs: bool = False, log_every: int
             enable_model_summary=False,
         )
         trainer.fit(Module(size, clock, logs=logs), size.batches(clock))
+
+
+def hand_written_fsdp(size: Size, clock: Clock) -> None:
+    """Shard the linear layers and what's around them, and train with a loop as one writes it by hand."""
+    model = size.make()
+    for layer in model.children():
+        if isinstance(layer, nn.Linear):
+            fully_shard(layer)
+    fully_shard(model)
+    optimizer = optimizer_of(model)
+    for batch in size.batches(clock):
+        optimizer.zero_grad()
+        clock.tick()
+        loss = loss_of(model, batch)
+        loss.backward()
+        optimizer.step()
+
+
+def sharded(size: Size, clock: Clock) -> None:
+    """Train with the Trainer, which shards the same layers."""
+    with_trainer(size, clock, strategy=FSDPStrategy())
 
 
 def without_flushes(size: Size, clock: Clock) -> None:
@@ -183,12 +208,22 @@ def with_log(size: Size, clock: Clock) -> None:
 
 
 BASELINE: Final = "hand-written DDP"
+SHARDED_BASELINE: Final = "hand-written FSDP2"
+SHARDED: Final = "lt, FSDPStrategy"
+AIMED_AT: Final = ("lt, bare", SHARDED)
 VARIANTS: Final[dict[str, Callable[[Size, Clock], None]]] = {
     BASELINE: hand_written,
     "lt, bare": with_trainer,
     "lt, bare, `log_every_n_steps=0`": without_flushes,
     "lt, with `log`": with_log,
+    SHARDED_BASELINE: hand_written_fsdp,
+    SHARDED: sharded,
 }
+
+
+def baseline_of(variant: str) -> str:
+    """Return the loop that a variant is compared with."""
+    return SHARDED_BASELINE if variant in (SHARDED, SHARDED_BASELINE) else BASELINE
 
 
 # --- measuring, in every process ---
@@ -295,15 +330,15 @@ def profile(name: str, size: str, steps: int) -> str:
 def table(ranks: list[dict[tuple[str, str], Cost]]) -> str:
     """Return the costs as a Markdown table, each compared with the hand-written loop of the same size."""
     heads = ["model", "variant", "CPU µs per step", "ratio", "µs per step", "ratio", "aim (ratio)", "more Python calls"]
-    heads += ["collectives of DDP", "of the Trainer"]
+    heads += ["collectives of the engine", "of the Trainer"]
     lines = [heads, ["---", "---"] + ["---:"] * (len(heads) - 2)]
     for size, name in ranks[0]:
-        base = [rank[size, BASELINE] for rank in ranks]
+        base = [rank[size, baseline_of(name)] for rank in ranks]
         own = [rank[size, name] for rank in ranks]
         cells = [size, name]
         for kind in ("cpu", "wall"):
             cells += [f"{_median(own, kind):.0f}", _ratio(own, base, kind)]
-        cells += [AIM if name == "lt, bare" else ""]
+        cells += [AIM if name in AIMED_AT else ""]
         cells += [f"{own[0].calls - base[0].calls:+.0f}"]
         cells += [f"{own[0].collectives - own[0].asked:.2f}", f"{own[0].asked:.2f}"]
         lines.append(cells)
