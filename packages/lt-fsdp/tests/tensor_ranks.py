@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from small_transformer import Transformer, letters, optimizer_of
+from small_transformer import Block, Transformer, letters, optimizer_of
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
@@ -25,7 +25,7 @@ from lt_checkpoint_io import DistributedCheckpointIO
 from lt_fabric.cpu import CPUAccelerator
 from lt_fabric.full_precision import FullPrecision
 from lt_fabric.local_environment import LocalEnvironment
-from lt_fsdp import ModelParallelStrategy
+from lt_fsdp import ModelParallelStrategy, ParallelPlan
 from lt_interfaces import Assembly, Strategy
 from lt_interfaces.checkpoint_io import Place, Placement, placed_in
 from lt_interfaces.testing.models import whole
@@ -162,6 +162,72 @@ def parity(data: int, tensor: int) -> dict[str, Outcome]:
         strategy = connected(data * tensor, parallelize_fn=divide, data_parallel_size=data, tensor_parallel_size=tensor)
         found[name] = trained(strategy, **how)
         strategy.teardown()
+    return found
+
+
+def planned(**axes: Any) -> ParallelPlan:
+    """Return a plan that divides a transformer as `divided` does."""
+    styles: dict[str, Any] = {
+        "blocks.*.attention.[qkv]*": "colwise",
+        "blocks.*.attention.out": "rowwise",
+        "blocks.*.up": "colwise",
+        "blocks.*.down": "rowwise",
+        "head": ColwiseParallel(output_layouts=Replicate()),
+    }
+    return ParallelPlan(tensor_styles=styles, **axes)
+
+
+def parity_of_plans(world_size: int) -> dict[str, Outcome]:
+    """Train by several plans."""
+    found, how = {}, {"accumulation": 2, "clip": 0.3}
+    plans = {"tensor 2": planned(tensor=2, activation_checkpointing_policy={Block})}
+    if world_size == 4:
+        plans = {
+            "shard 2, tensor 2": planned(tensor=2, auto_wrap_policy={Block}, reshard_after_forward=True),
+            "replicate 2, tensor 2": planned(replicate=2, tensor=2),
+        }
+    for name, plan in plans.items():
+        strategy = connected(world_size, plan=plan)
+        found[f"{name}, clipped"] = trained(strategy, **how)
+        strategy.teardown()
+    return found
+
+
+def loss_with_tied_layers(is_alone: bool) -> tuple[list[float], bool]:
+    """Return losses of a transformer whose head is its embedding, and whether it still is."""
+    module = Transformer()
+    module.head.weight = module.embedding.weight
+    if is_alone:
+        losses, optimizer = [], optimizer_of(module)
+        for number in range(4):
+            optimizer.zero_grad()
+            loss = module.training_step(letters(number))
+            torch.autograd.backward(loss)
+            optimizer.step()
+            losses.append(loss.item())
+    else:
+        styles: dict[str, Any] = {"embedding": "rowwise", "head": ColwiseParallel(output_layouts=Replicate())}
+        strategy = connected(plan=ParallelPlan(tensor=2, tensor_styles=styles))
+        losses = Training(strategy, module=module).losses(0, 4)
+    return losses, module.head.weight is module.embedding.weight
+
+
+def refused_plans() -> list[str]:
+    """Return what is said of styles that don't fit a module."""
+    found = []
+    for styles in (
+        {"block.*.up": "colwise"},
+        {"blocks.*.up": "colwise", "blocks.0.*": "rowwise"},
+        {"blocks.*.wide_norm": "colwise"},
+        {"embedding": "colwise", "head": "colwise"},
+    ):
+        module = Transformer()
+        module.head.weight = module.embedding.weight
+        strategy = connected(plan=ParallelPlan(tensor=2, tensor_styles=styles))
+        try:
+            strategy.setup(module, None)
+        except Exception as error:  # whatever it is, what it says is looked at
+            found.append("\n".join([str(error), *getattr(error, "__notes__", ())]))
     return found
 
 

@@ -54,7 +54,7 @@ def _predicate(policy: Any) -> Callable[[nn.Module], bool]:
     if by_torch is not None:
         return lambda module: isinstance(module, tuple(by_torch))
     function = getattr(policy, "_lambda_fn", policy)  # torch's LambdaWrapPolicy
-    if not callable(function):
+    if not callable(function) or isinstance(function, nn.Module):
         message = (
             "`auto_wrap_policy` must be a set of module classes, a function `(module) -> bool` or None, not"
             f" {policy!r}."
