@@ -60,9 +60,9 @@ def test_nothing_is_offloaded_unless_asked() -> None:
     assert {"offload_optimizer", "offload_param"}.isdisjoint(config(stage=3)["zero_optimization"])
 
 
-def test_engine_gets_no_accumulation_of_its_own() -> None:
+def test_engine_accumulates_and_clips_nothing_by_itself() -> None:
     assert config()["gradient_accumulation_steps"] == 1
-    assert "gradient_clipping" not in config()
+    assert config()["gradient_clipping"] == 0.0
 
 
 @pytest.mark.parametrize(

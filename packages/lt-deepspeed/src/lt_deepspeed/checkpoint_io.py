@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import torch.distributed as dist
 
-from lt_deepspeed.engine_folder import ENGINE_KEY, engine_in, write_engine
+from lt_deepspeed.engine_folder import with_folders, without_engines, write_engines
+from lt_deepspeed.engines import EngineModule
 from lt_interfaces import CheckpointIO, CheckpointTraits, MisconfigurationException, StoredCheckpoint
 from lt_interfaces.commit import commit_folder, is_whole, remove_committed, visible_entries
 from lt_interfaces.torch_file import load_torch_file, save_torch_file
@@ -35,14 +36,14 @@ class DeepSpeedCheckpointIO(CheckpointIO):
         if storage_options is not None:
             message = f"`storage_options` must be None for `DeepSpeedCheckpointIO`, not {storage_options!r}."
             raise TypeError(message)
-        placed = engine_in(checkpoint.get("state_dict"))
-        if placed is None:
+        engines: list[EngineModule] = []
+        rest = without_engines(dict(checkpoint), engines)
+        if not engines:
             if _is_first():
                 save_torch_file(checkpoint, path)
             return
-        rest = {key: value for key, value in checkpoint.items() if key != "state_dict"}
         with _shared_folder(path) as folder:
-            write_engine(placed, folder, exclude_frozen=placed.excludes_frozen)
+            write_engines(engines, folder)
             if _is_first():
                 save_torch_file(rest, folder / REST)
             dist.barrier()  # the list of files comes when all are there
@@ -56,8 +57,8 @@ class DeepSpeedCheckpointIO(CheckpointIO):
         if not (folder / REST).is_file() or not is_whole(folder):
             message = f"`{folder}` isn't a whole checkpoint of `DeepSpeedCheckpointIO`: files are missing or cut off."
             raise MisconfigurationException(message)
-        rest = load_torch_file(folder / REST, map_location, weights_only)
-        return {**rest, "state_dict": {ENGINE_KEY: str(folder)}}
+        rest: dict[str, Any] = with_folders(load_torch_file(folder / REST, map_location, weights_only), folder)
+        return rest
 
     def remove_checkpoint(self, path: str | PathLike[str]) -> None:
         if _is_first():

@@ -84,6 +84,7 @@ def completed(source: Source, options: ZeroOptions, precision: Precision) -> dic
         size = options.logging_batch_size_per_gpu
         config["train_micro_batch_size_per_gpu"] = 1 if size == "auto" else size
     config["gradient_accumulation_steps"] = 1  # the window divides by what it really holds
+    config["gradient_clipping"] = 0.0  # DeepSpeed's own default is to clip
     return config
 
 

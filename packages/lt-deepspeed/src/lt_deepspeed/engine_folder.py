@@ -1,7 +1,7 @@
 """The engine's own sharded folder: what stands for it in a checkpoint's dict, and how it's written and read."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -55,10 +55,32 @@ def shards_of(placed: EngineModule) -> dict[str, Any]:
     return {ENGINE_KEY: shards}
 
 
-def engine_in(state: Any) -> EngineModule | None:
-    """Return the module for whose engine a state dict stands, if it does."""
-    shards = state.get(ENGINE_KEY) if isinstance(state, Mapping) else None
-    return shards.placed if isinstance(shards, EngineShards) else None
+def without_engines(value: Any, engines: list[EngineModule]) -> Any:
+    """Return a checkpoint's content with the place of each engine's shards in a folder, and note the engines."""
+    if isinstance(value, EngineShards):
+        engines.append(value.placed)
+        return _place(len(engines) - 1)
+    if isinstance(value, dict):
+        return {key: without_engines(one, engines) for key, one in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(without_engines(one, engines) for one in value)
+    return value
+
+
+def with_folders(value: Any, folder: Path) -> Any:
+    """Return content with the folders of engines' shards in their places."""
+    if isinstance(value, dict):
+        return {
+            key: str(folder / one) if key == ENGINE_KEY else with_folders(one, folder) for key, one in value.items()
+        }
+    if type(value) in (list, tuple):
+        return type(value)(with_folders(one, folder) for one in value)
+    return value
+
+
+def _place(number: int) -> str:
+    """Return where in a folder an engine's shards lie; the first one's in the folder itself, as DeepSpeed has it."""
+    return f"engine_{number}" if number else "."
 
 
 def folder_in(state: Any) -> Path | None:
@@ -67,9 +89,12 @@ def folder_in(state: Any) -> Path | None:
     return Path(folder) if isinstance(folder, str) else None
 
 
-def write_engine(placed: EngineModule, folder: Path, *, exclude_frozen: bool) -> None:
-    """Let the engine write its shards; collective, into a folder that all ranks see."""
-    placed.engine.save_checkpoint(str(folder), tag=TAG, exclude_frozen_parameters=exclude_frozen)
+def write_engines(engines: Sequence[EngineModule], folder: Path) -> None:
+    """Let engines write their shards; collective, into a folder that all ranks see."""
+    for number, placed in enumerate(engines):
+        placed.engine.save_checkpoint(
+            str(folder / _place(number)), tag=TAG, exclude_frozen_parameters=placed.excludes_frozen
+        )
 
 
 def read_engine(placed: EngineModule, folder: Path, *, strict: bool) -> None:

@@ -10,7 +10,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from lt_deepspeed.engine_folder import folder_in
 from lt_deepspeed.engines import EngineModule
 from lt_deepspeed.installation import deepspeed
 from lt_interfaces.module_state import HoldsWeights, load_state_dict_clearly
@@ -77,8 +76,6 @@ def load_optimizer_state(placed: EngineModule, state: Mapping[str, Any]) -> None
     is_by_name = any(isinstance(name, str) for group in state["param_groups"] for name in group["params"])
     numbered = optimizer_state_from_names(placed.module, optimizer, state) if is_by_name else state
     optimizer.load_state_dict({"state": {}, "param_groups": numbered["param_groups"]})
-    if folder_in(state) is not None:
-        return  # the engine has read it with the weights
     by_group: dict[int, list[tuple[nn.Parameter, Mapping[str, Any]]]] = {}
     for one in _numbered(placed):
         if one.number in numbered["state"] and one.parameter.requires_grad:

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from lt_deepspeed import portable
 from lt_deepspeed.config import completed, config_of, engine_dtype
-from lt_deepspeed.engine_folder import ENGINE_KEY, folder_in, read_engine, shards_of, whole_weights
+from lt_deepspeed.engine_folder import folder_in, read_engine, shards_of, whole_weights
 from lt_deepspeed.engines import EngineModule, deepspeed_in, parameters_of, plain_module
 from lt_deepspeed.installation import deepspeed, require_deepspeed
 from lt_deepspeed.options import options_from
@@ -326,7 +326,7 @@ class DeepSpeedStrategy(Strategy):
     def optimizer_state(self, module: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
         if self._is_saved_in_shards:
             self._trained_by(optimizer)
-            return {**optimizer.state_dict(), ENGINE_KEY: "with the weights"}
+            return optimizer.state_dict()  # the settings; the rest lies with the weights
         return portable.optimizer_state(self._trained_by(optimizer))
 
     def load_optimizer_state(self, module: nn.Module, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
