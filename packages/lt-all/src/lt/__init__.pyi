@@ -3,6 +3,7 @@ import lt_checkpoint_io as checkpoint_io
 import lt_core as core
 import lt_datamodules as datamodules
 import lt_fabric as fabric
+import lt_fsdp as fsdp
 import lt_interfaces as interfaces
 import lt_loggers as loggers
 import lt_strategies as strategies
@@ -27,6 +28,7 @@ __all__ = [
     "core",
     "datamodules",
     "fabric",
+    "fsdp",
     "interfaces",
     "loggers",
     "not_a_hook",

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lt_interfaces.accumulation import AccumulationWindow
@@ -60,7 +61,7 @@ class Optimization:
             "left": self.left,
             "planned": self._planned,
             "window": window.state_dict() if window is not None else None,
-            "gradients": {name: parameter.grad for name, parameter in named if parameter.grad is not None},
+            "gradients": {name: _own_part(parameter.grad) for name, parameter in named if parameter.grad is not None},
         }
 
     def load_window_state(self, model: nn.Module, state: Mapping[str, Any]) -> None:
@@ -71,8 +72,7 @@ class Optimization:
             self.window.load_state_dict(state["window"])
         parameters = dict(model.named_parameters())
         for name, gradient in state["gradients"].items():
-            parameter = parameters[name]
-            parameter.grad = gradient.to(device=parameter.device, dtype=parameter.dtype, copy=True)
+            parameters[name].grad = _gradient_of(parameters[name], gradient, name)
 
     def scheduler_states(self) -> list[dict[str, Any]]:
         """Return the state of every scheduler."""
@@ -92,3 +92,28 @@ class Optimization:
             raise ValueError(message)
         for config, state in zip(self.schedulers, states, strict=True):
             config.scheduler.load_state_dict(state)
+
+
+def _own_part(tensor: Tensor) -> Tensor:
+    """Return what this rank holds of a tensor; of one that isn't sharded, all of it."""
+    part: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return part
+
+
+def _gradient_of(parameter: nn.Parameter, part: Tensor, name: str) -> Tensor:
+    """Return a gradient like its parameter, made of what this rank had saved of it.
+
+    Raises:
+        RuntimeError: it was saved of a parameter that was sharded in another way.
+    """
+    gradient = torch.empty_like(parameter, requires_grad=False)
+    own = _own_part(gradient)
+    if own.shape != part.shape:
+        message = (
+            f"The checkpoint holds a gradient of `{name}` with {tuple(part.shape)} elements on this rank, which has"
+            f" {tuple(own.shape)} of them: gradients that a module accumulates by itself are taken up only where they"
+            " were averaged over ranks before. Save after the optimizer's step, or clear gradients with it."
+        )
+        raise RuntimeError(message)
+    own.copy_(part)
+    return gradient
