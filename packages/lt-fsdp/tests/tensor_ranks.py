@@ -179,7 +179,7 @@ def planned(**axes: Any) -> ParallelPlan:
 
 def parity_of_plans(world_size: int) -> dict[str, Outcome]:
     """Train by several plans."""
-    found, how = {}, {"accumulation": 2, "clip": 0.3}
+    found = {}
     plans = {"tensor 2": planned(tensor=2, activation_checkpointing_policy={Block})}
     if world_size == 4:
         plans = {
@@ -188,7 +188,7 @@ def parity_of_plans(world_size: int) -> dict[str, Outcome]:
         }
     for name, plan in plans.items():
         strategy = connected(world_size, plan=plan)
-        found[f"{name}, clipped"] = trained(strategy, **how)
+        found[name] = trained(strategy, accumulation=2, clip=0.3)
         strategy.teardown()
     return found
 

@@ -2,8 +2,10 @@
 
 from lt_fsdp.fsdp import FSDPStrategy
 from lt_fsdp.model_parallel import ModelParallelStrategy
+from lt_fsdp.plan import ParallelPlan
 
 __all__ = [
     "FSDPStrategy",
     "ModelParallelStrategy",
+    "ParallelPlan",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from torch.optim import Optimizer
 from lt_fsdp.fsdp import CANT
 from lt_fsdp.meshes import Size, sizes_of
 from lt_fsdp.parallel_layout import Parallelize, ParallelLayout
-from lt_fsdp.sharding import Layout
+from lt_fsdp.plan import ParallelPlan
+from lt_fsdp.tensor_styles import divide
 from lt_fsdp.training import ShardedTraining
 from lt_interfaces import (
     Accelerator,
@@ -22,6 +24,7 @@ from lt_interfaces import (
     Capability,
     FlagExchange,
     Launcher,
+    MisconfigurationException,
     Placement,
     Precision,
     Strategy,
@@ -57,8 +60,11 @@ class ModelParallelStrategy(Strategy):
         process_group_backend: torch's name of a backend; ``None``: what fits the device.
         timeout: how long a collective may wait for other ranks before the job fails.
         preemption_check_every: at how many optimizer steps ranks tell each other of signals and stop requests.
+        plan: says all that beforehand, instead of sizes and ``parallelize_fn``: the module is made whole (on the meta
+            device, if need be), and divided and sharded by the plan when it's set up.
 
     Raises:
+        MisconfigurationException: ``plan`` was given beside what it replaces.
         TypeError: ``parallelize_fn`` can't be called.
 
     Example::
@@ -85,6 +91,7 @@ class ModelParallelStrategy(Strategy):
         process_group_backend: str | None = None,
         timeout: timedelta | None = DEFAULT_TIMEOUT,
         preemption_check_every: int = 1,
+        plan: ParallelPlan | None = None,
     ) -> None:
         if not (parallelize_fn is None or callable(parallelize_fn)):
             message = (
@@ -92,7 +99,14 @@ class ModelParallelStrategy(Strategy):
                 " `data_parallel_size` and `tensor_parallel_size` by name."
             )
             raise TypeError(message)
+        if plan is not None and (parallelize_fn, data_parallel_size, tensor_parallel_size) != (None, "auto", "auto"):
+            message = (
+                "`plan` says how ranks lie and how layers are divided, so leave out `data_parallel_size`,"
+                " `tensor_parallel_size` and `parallelize_fn`."
+            )
+            raise MisconfigurationException(message)
         self._sizes_asked = (data_parallel_size, tensor_parallel_size)
+        self._plan = plan
         self._parallelize: Parallelize | None = parallelize_fn
         self._job = JobProcesses(
             backend=process_group_backend,
@@ -110,9 +124,13 @@ class ModelParallelStrategy(Strategy):
         self._assembly = assembly
         self._training.clear()
         self._job.connect(assembly)
-        data, tensor = self._sizes_asked
-        sizes = sizes_of(data, tensor, num_nodes=assembly.num_nodes, world_size=self.world_size)
-        self._parallel = ParallelLayout(sizes, self._parallelize, Layout())
+        if self._plan is not None:
+            sizes, divides = self._plan.sizes(self.world_size), partial(divide, styles=self._plan.tensor_styles)
+            self._parallel = ParallelLayout(sizes, divides, self._plan)
+        else:
+            data, tensor = self._sizes_asked
+            sizes = sizes_of(data, tensor, num_nodes=assembly.num_nodes, world_size=self.world_size)
+            self._parallel = ParallelLayout(sizes, self._parallelize, ParallelPlan())
 
     def supports(self, part: Precision | Accelerator | Capability) -> bool:
         if isinstance(part, Accelerator):
@@ -163,6 +181,8 @@ class ModelParallelStrategy(Strategy):
     @property
     def device_mesh(self) -> DeviceMesh:
         """The ranks of the job, with the dimensions "data_parallel" and "tensor_parallel"; collective at first.
+
+        A plan with replicas has "replicate" and "shard" instead of "data_parallel".
 
         Raises:
             RuntimeError: the processes of the job haven't met yet.

@@ -12,7 +12,9 @@ from torch.utils.hooks import RemovableHandle
 from lt_fsdp.arguments import mixed_precision_policy, offload_policy
 from lt_fsdp.meshes import DATA, TENSOR, ParallelSizes
 from lt_fsdp.meta import fill_sharded_from_meta, is_on_meta
-from lt_fsdp.sharding import Layout, Sharder, own_tensors, send_from_first, sharded_tops
+from lt_fsdp.plan import ParallelPlan
+from lt_fsdp.recomputing import recompute
+from lt_fsdp.sharding import Sharder, own_tensors, send_from_first, sharded_tops
 from lt_fsdp.tensor_parts import (
     is_divided,
     laid_out_like_parameters,
@@ -20,6 +22,7 @@ from lt_fsdp.tensor_parts import (
     refuse_undivided,
     share_random_numbers,
 )
+from lt_fsdp.tensor_styles import tie_again, tied_parameters
 from lt_interfaces import PrecisionDtypes
 
 Parallelize = Callable[[nn.Module, DeviceMesh], nn.Module | None]
@@ -32,15 +35,15 @@ class ParallelLayout:
     Args:
         sizes: of the mesh.
         parallelize: divides a module; ``None``: its owner has.
-        layout: how what's whole is sharded.
+        plan: how what's whole is sharded.
     """
 
-    def __init__(self, sizes: ParallelSizes, parallelize: Parallelize | None, layout: Layout) -> None:
+    def __init__(self, sizes: ParallelSizes, parallelize: Parallelize | None, plan: ParallelPlan) -> None:
         self.sizes: Final = sizes
         self.may_communicate = False
         """Whether the processes of the job have met."""
         self._parallelize: Final = parallelize
-        self._layout: Final = layout
+        self._plan: Final = plan
         self._mesh: DeviceMesh | None = None
         self._hooks: Final[list[RemovableHandle]] = []
 
@@ -90,15 +93,18 @@ class ParallelLayout:
             if initialise:
                 send_from_first(mesh, (tensor for one in top.modules() for tensor in own_tensors(one)))
         sharder = Sharder(
-            layout=self._layout,
+            layout=self._plan.layout,
             mesh=self.sizes.sharding_mesh(mesh),
             device=device,
-            mixed_precision=mixed_precision_policy(None, dtypes),
-            offload=offload_policy(None, device),
+            mixed_precision=mixed_precision_policy(self._plan.mixed_precision, dtypes),
+            offload=offload_policy(self._plan.cpu_offload, device),
             holders=mesh,
         )
-        shard = sharder.shard if self.sizes.data > 1 else sharder.place
-        shard(module, initialise=initialise)
+        if self.sizes.data > 1 or self._plan.cpu_offload:
+            sharder.shard(module, initialise=initialise)
+        else:
+            recompute(module, self._plan.activation_checkpointing_policy)
+            sharder.place(module, initialise=initialise)
         self._hooks.extend(laid_out_like_parameters(module))
 
     def _divide(self, module: nn.Module, device: torch.device, *, initialise: bool) -> None:
@@ -110,6 +116,7 @@ class ParallelLayout:
             refuse_undivided(module, self.sizes.tensor)
         if initialise:
             _send_whole(module, mesh, device)  # were it to shard, too, each rank's part would be of weights of its own
+        tied = tied_parameters(module)
         returned = self._parallelize(module, mesh)
         if returned is not None and returned is not module:
             message = (
@@ -117,6 +124,7 @@ class ParallelLayout:
                 f" {type(module).__name__} in place and return it."
             )
             raise TypeError(message)
+        tie_again(module, tied)
 
 
 @torch.no_grad()

@@ -25,7 +25,9 @@ def recompute(module: nn.Module, policy: Any) -> None:
         return
     if isinstance(policy, type):
         policy = {policy}
-    chosen = {id(one) for one in units_of(module, policy)}
+    wrappers = [one for one in module.modules() if isinstance(one, CheckpointWrapper)]
+    done = {id(one) for one in wrappers} | {id(one._checkpoint_wrapped_module) for one in wrappers}  # in an earlier run
+    chosen = {id(one) for one in units_of(module, policy)} - done
     if chosen:
         apply_activation_checkpointing(module, check_fn=lambda one: id(one) in chosen)
 
