@@ -31,8 +31,7 @@ class Named(FullPrecision):
 def config(precision: FullPrecision | None = None, **arguments: Any) -> dict[str, Any]:
     """Return the config of a run with these arguments."""
     given = arguments.pop("config", None)
-    options = ZeroOptions(**arguments)
-    return completed(config_of(options, given), options, precision or FullPrecision())
+    return completed(config_of(ZeroOptions(**arguments), given), precision or FullPrecision())
 
 
 def test_arguments_stand_where_deepspeed_looks_for_them() -> None:

@@ -32,12 +32,12 @@ NAMES: dict[str, dict[str, Any]] = {
 def test_a_name_sets_what_it_says(name: str, wanted: dict[str, Any]) -> None:
     strategy = plugins.resolve("strategies", name)()
     assert isinstance(strategy, DeepSpeedStrategy)
-    assert {key: getattr(strategy._options, key) for key in wanted} == wanted
+    assert {key: getattr(strategy._source.options, key) for key in wanted} == wanted
 
 
 def test_arguments_go_on_to_the_strategy() -> None:
     strategy = plugins.resolve("strategies", "deepspeed_stage_3")(offload_parameters=True)
-    assert strategy._options.offload_parameters
+    assert strategy._source.options.offload_parameters
 
 
 def test_checkpoint_io_is_found_by_name() -> None:

@@ -36,6 +36,8 @@ class Source:
     content: dict[str, Any]
     is_own: bool
     """Whether the user wrote it."""
+    options: ZeroOptions
+    """The arguments beside it."""
 
 
 def config_of(options: ZeroOptions, given: Mapping[str, Any] | str | os.PathLike[str] | None) -> Source:
@@ -48,18 +50,18 @@ def config_of(options: ZeroOptions, given: Mapping[str, Any] | str | os.PathLike
     source = _source(options, given)
     if source.is_own:
         _refuse_owned_keys(source)
-        for conflict in _contradictions(options, source):
+        for conflict in _contradictions(source):
             raise MisconfigurationException(conflict)
     return source
 
 
-def completed(source: Source, options: ZeroOptions, precision: Precision) -> dict[str, Any]:
+def completed(source: Source, precision: Precision) -> dict[str, Any]:
     """Return the config with what the run adds: the precision, and the sizes that DeepSpeed asks for.
 
     Raises:
         MisconfigurationException: the config asks for another precision than the run.
     """
-    config = deepcopy(source.content)
+    config, options = deepcopy(source.content), source.options
     dtype = engine_dtype(precision)
     for section, its_dtype in _DTYPES.items():
         asked = config.get(section, {}).get("enabled", "auto")
@@ -91,9 +93,9 @@ def completed(source: Source, options: ZeroOptions, precision: Precision) -> dic
 def engine_dtype(precision: Precision) -> torch.dtype:
     """Return the format in which the engine keeps parameters and computes."""
     dtypes = precision.dtypes()
-    for dtype in (dtypes.param, dtypes.compute):
-        if dtype in _DTYPES.values():
-            return dtype
+    for asked in (dtypes.param, dtypes.compute):
+        if asked is not None and asked in _DTYPES.values():
+            return asked
     for prefix, dtype in (("bf16", torch.bfloat16), ("16", torch.float16)):
         if precision.precision.startswith(prefix):
             return dtype
@@ -102,13 +104,15 @@ def engine_dtype(precision: Precision) -> torch.dtype:
 
 def _source(options: ZeroOptions, given: Mapping[str, Any] | str | os.PathLike[str] | None) -> Source:
     if isinstance(given, Mapping):
-        return Source("`config`", deepcopy(dict(given)), is_own=True)
+        return Source("`config`", deepcopy(dict(given)), is_own=True, options=options)
     if given is not None:
-        return Source(f"`config={os.fspath(given)!r}`", _read(given, "`config`"), is_own=True)
+        return Source(f"`config={os.fspath(given)!r}`", _read(given, "`config`"), is_own=True, options=options)
     named = os.environ.get(CONFIG_VARIABLE)
     if named:
-        return Source(f"The file of {CONFIG_VARIABLE}, {named!r},", _read(named, CONFIG_VARIABLE), is_own=True)
-    return Source("The config made from the arguments", generated(options), is_own=False)
+        return Source(
+            f"The file of {CONFIG_VARIABLE}, {named!r},", _read(named, CONFIG_VARIABLE), is_own=True, options=options
+        )
+    return Source("The config made from the arguments", generated(options), is_own=False, options=options)
 
 
 def _read(path: str | os.PathLike[str], argument: str) -> dict[str, Any]:
@@ -142,13 +146,13 @@ def _refuse_owned_keys(source: Source) -> None:
         raise MisconfigurationException(message)
 
 
-def _contradictions(options: ZeroOptions, source: Source) -> Iterator[str]:
+def _contradictions(source: Source) -> Iterator[str]:
     """Return a message for each argument that the user changed and the config doesn't follow."""
-    for field in fields(options):
-        value = getattr(options, field.name)
+    for field in fields(source.options):
+        value = getattr(source.options, field.name)
         if value == field.default:
             continue
-        for place, wanted in settings(options, field.name).items():
+        for place, wanted in settings(source.options, field.name).items():
             found = found_at(source.content, place)
             if found != wanted:
                 key = ": ".join(place)

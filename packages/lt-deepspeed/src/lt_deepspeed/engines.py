@@ -39,7 +39,7 @@ class EngineModule(nn.Module):
     """
 
     def __init__(
-        self, module: nn.Module, config: Mapping[str, Any], ranks: Ranks, *, excludes_frozen: bool = False
+        self, module: nn.Module, config: Mapping[str, Any], *, ranks: Ranks, excludes_frozen: bool = False
     ) -> None:
         super().__init__()
         earlier = _LIVE.get(module)

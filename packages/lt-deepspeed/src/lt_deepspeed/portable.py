@@ -41,7 +41,7 @@ def module_state(module: nn.Module, placed: EngineModule | None) -> dict[str, An
     return whole
 
 
-def load_module_state(module: nn.Module, placed: EngineModule | None, state: Mapping[str, Any], *, strict: bool) -> Any:
+def load_module_state(module: nn.Module, state: Mapping[str, Any], *, placed: EngineModule | None, strict: bool) -> Any:
     """Load a state dict into a module, and into the engine's fp32 weights."""
     target: HoldsWeights = module
     if is_sharded(module):
@@ -254,4 +254,4 @@ class _ShardedWeights:
                 layer._load_from_state_dict(copied, start, {}, False, [], [], problems)
         if problems:
             raise RuntimeError("\n".join(problems))
-        return nn.modules.module._IncompatibleKeys(missing, unexpected)  # type: ignore[attr-defined]
+        return nn.modules.module._IncompatibleKeys(missing, unexpected)

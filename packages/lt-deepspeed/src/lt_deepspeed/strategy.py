@@ -90,8 +90,7 @@ class DeepSpeedStrategy(Strategy):
             message = f"`state_dict_type={state_dict_type!r}` must be 'full' or 'sharded'."
             raise ValueError(message)
         self._is_saved_in_shards = state_dict_type == "sharded"
-        self._options = options_from(arguments)
-        self._source = config_of(self._options, config)
+        self._source = config_of(options_from(arguments), config)
         self._job = JobProcesses(
             backend=process_group_backend,
             timeout=timeout or DEFAULT_TIMEOUT,
@@ -108,7 +107,7 @@ class DeepSpeedStrategy(Strategy):
     def connect(self, assembly: Assembly) -> None:
         require_deepspeed()
         _refuse_assembly(assembly)
-        self._config = completed(self._source, self._options, assembly.precision)
+        self._config = completed(self._source, assembly.precision)
         self._assembly = assembly
         self._close_engines()
         self._surroundings: ExitStack | None = None
@@ -166,7 +165,9 @@ class DeepSpeedStrategy(Strategy):
     def setup_environment(self) -> None:
         self._job.join()
         self._surroundings = ExitStack()
-        self._surroundings.enter_context(deepspeed_in(self._job.ranks, logging_level=self._options.logging_level))
+        self._surroundings.enter_context(
+            deepspeed_in(self._job.ranks, logging_level=self._source.options.logging_level)
+        )
 
     def init_context(self, *, empty_init: bool | None = None) -> AbstractContextManager[Any]:
         if self._stage < 3 or not dist.is_initialized():
@@ -174,8 +175,8 @@ class DeepSpeedStrategy(Strategy):
         init: AbstractContextManager[Any] = deepspeed().zero.Init(
             config_dict_or_path=self._config,
             dtype=engine_dtype(self._parts.precision),
-            remote_device=self._options.remote_device,
-            pin_memory=self._options.pin_memory,
+            remote_device=self._source.options.remote_device,
+            pin_memory=self._source.options.pin_memory,
         )
         return init
 
@@ -194,7 +195,7 @@ class DeepSpeedStrategy(Strategy):
             _send_from_rank_zero(module)
             return module, optimizers
         placed = EngineModule(
-            module, self._config, self._job.ranks, excludes_frozen=self._options.exclude_frozen_parameters
+            module, self._config, ranks=self._job.ranks, excludes_frozen=self._source.options.exclude_frozen_parameters
         )
         self._modules.append(placed)
         if make_optimizers is None:
@@ -321,7 +322,7 @@ class DeepSpeedStrategy(Strategy):
                 read_engine(placed, folder, strict=strict)
                 return None
             state = whole_weights(folder)
-        return portable.load_module_state(plain_module(module), placed, state, strict=strict)
+        return portable.load_module_state(plain_module(module), state, placed=placed, strict=strict)
 
     def optimizer_state(self, module: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
         if self._is_saved_in_shards:
