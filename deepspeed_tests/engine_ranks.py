@@ -9,6 +9,8 @@ from language_model import LanguageModel, adamw, rows
 from torch import Tensor, nn
 
 from lt_deepspeed import DeepSpeedCheckpointIO, DeepSpeedStrategy, portable
+from lt_deepspeed.engines import EngineModule
+from lt_deepspeed.installation import deepspeed
 from lt_fabric.cpu import CPUAccelerator
 from lt_fabric.full_precision import FullPrecision
 from lt_fabric.local_environment import LocalEnvironment
@@ -230,3 +232,66 @@ def other_modules() -> list[str]:
         strategy.barrier()
         strategy.teardown()
     return told
+
+
+def shares(stages: list[int]) -> list[dict[str, float]]:
+    """Return which share of all bytes this rank holds after two steps, of parameters and of the optimizer's state."""
+    found = []
+    for stage in stages:
+        strategy = connected(stage=stage)
+        with strategy.init_context():
+            module = LanguageModel(seed=strategy.global_rank)
+        at_first = _held(module)
+        wrapped, optimizer = set_up(strategy, module)
+        train(strategy, wrapped, optimizer, steps=2)
+        assert isinstance(wrapped, EngineModule)
+        state = wrapped.base_optimizer.state.values()
+        held = sum(value.numel() for one in state for key, value in one.items() if key != "step")
+        whole = sum(value.numel() for value in strategy.module_state(wrapped).values())
+        found.append({"init": at_first / whole, "parameters": _held(module) / whole, "state": held / (2 * whole)})
+        strategy.barrier()
+        strategy.teardown()
+    return found
+
+
+def _held(module: nn.Module) -> int:
+    # what's small stays whole (DeepSpeed's persistence threshold), beside its shard
+    return sum(one.numel() + (one.ds_tensor.numel() if hasattr(one, "ds_tensor") else 0) for one in module.parameters())
+
+
+class Recomputing(LanguageModel):
+    """Computes the activations of its blocks again in backward, as DeepSpeed does it."""
+
+    def forward(self, text: Tensor) -> Tensor:
+        x = self.bytes(text) + self.places(torch.arange(text.shape[1]))
+        for block in self.blocks:
+            x = deepspeed("").checkpointing.checkpoint(block, x)
+        return self.head(x)
+
+
+def with_parts_of_deepspeed() -> dict[str, list[float]]:
+    """Return losses with DeepSpeed's optimizer for the CPU, and with its activation checkpointing."""
+    found = {}
+    strategy = connected(stage=2, offload_optimizer=True)
+    module = LanguageModel()
+    kind = deepspeed("ops.adam").DeepSpeedCPUAdam
+    wrapped, (optimizer,) = strategy.setup(module, lambda: [kind(adamw(module).param_groups, lr=1e-3, eps=1e-5)])
+    found["optimizer"] = [loss for loss, _ in train(strategy, wrapped, optimizer, steps=5)]
+    state = strategy.optimizer_state(wrapped, optimizer)
+    weights = strategy.module_state(wrapped)
+    found["on"] = [loss for loss, _ in train(strategy, wrapped, optimizer, steps=3, start=5)]
+    other = LanguageModel(seed=4)
+    again, (optimizer,) = strategy.setup(other, lambda: [kind(adamw(other).param_groups, lr=1e-3, eps=1e-5)])
+    strategy.load_module_state(again, weights)
+    strategy.load_optimizer_state(again, optimizer, state)
+    found["again"] = [loss for loss, _ in train(strategy, again, optimizer, steps=3, start=5)]
+    strategy.barrier()
+    strategy.teardown()
+    for stage in (2, 3):
+        strategy = connected(stage=stage, synchronize_checkpoint_boundary=True)
+        wrapped, optimizer = set_up(strategy, Recomputing(strategy.global_rank))
+        found[f"recomputed {stage}"] = [loss for loss, _ in train(strategy, wrapped, optimizer, steps=5)]
+        assert deepspeed("").checkpointing.is_configured()
+        strategy.barrier()
+        strategy.teardown()
+    return found
