@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed
@@ -16,6 +16,7 @@ class Gloo:
 
     root_device = torch.device("cpu")
     world_size = 2
+    distributed_sampler_kwargs: ClassVar = {"num_replicas": 2, "rank": 0}
 
     def all_gather(self, tensor: Tensor, *, group: Any = None, sync_grads: bool = False) -> Tensor:
         parts = [torch.empty_like(tensor) for _ in range(self.world_size)]

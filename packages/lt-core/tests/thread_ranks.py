@@ -38,6 +38,7 @@ class Rank:
     def __init__(self, job: Job, rank: int) -> None:
         self.rank = rank
         self.world_size = job.world_size
+        self.distributed_sampler_kwargs = {"num_replicas": job.world_size, "rank": rank}
         self._job = job
 
     def all_gather(self, tensor: Tensor, *, group: Any = None, sync_grads: bool = False) -> Tensor:

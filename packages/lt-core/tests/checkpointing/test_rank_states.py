@@ -8,6 +8,7 @@ from thread_ranks import Job
 from torch import Tensor
 
 from lt_core.checkpointing.rank_states import SavedRanks, of_all_ranks
+from lt_fabric.gathering import DataShare
 from lt_interfaces.rng import capture_rng_state
 
 
@@ -81,3 +82,18 @@ def test_among_others_an_interrupted_validation_begins_with_the_metrics_of_all_r
         assert "metrics" not in ranks.validation["interrupted"]
     states = [SavedRanks(written, rank=rank, world_size=3).rng["torch"].tolist() for rank in range(3)]
     assert states[2] not in states[:2]
+
+
+def test_ranks_that_have_one_share_of_the_data_count_once_for_other_jobs() -> None:
+    def on_rank(rank: Any) -> dict[str, Any]:
+        rank.distributed_sampler_kwargs = {"num_replicas": 2, "rank": rank.rank // 2}
+        return of_all_ranks(rank, state_of(rank.rank, torch.zeros(1)))
+
+    written = Job(4).run(on_rank)[0]
+    assert len(written["rng"]) == 4
+    same = SavedRanks(written, rank=3, world_size=4, share=DataShare(1, 2))
+    assert same.is_same_number
+    assert same.own["data"] == {"position": 3}
+    assert [one["position"] for one in same.all("data")] == [0, 2]
+    assert not SavedRanks(written, rank=3, world_size=4, share=DataShare(3, 4)).is_same_number
+    assert not SavedRanks(written, rank=0, world_size=2, share=DataShare(0, 2)).is_same_number

@@ -101,3 +101,12 @@ def test_the_message_names_keys_and_ranks() -> None:
             reduce_over_ranks([loss(1.0, name=name) for name in names[rank.rank]], rank)
 
     Job(3).run(attempt)
+
+
+def test_a_sum_counts_each_sample_once_where_several_ranks_have_it() -> None:
+    def on_rank(rank: Rank) -> dict[str, Number]:
+        rank.distributed_sampler_kwargs = {"num_replicas": 2, "rank": rank.rank // 2}
+        return reduce_over_ranks([loss(10.0 + rank.rank // 2, 1, how, how) for how in ALL], rank)
+
+    for numbers in Job(4).run(on_rank):
+        assert numbers == {"mean": 10.5, "sum": 21.0, "min": 10.0, "max": 11.0}

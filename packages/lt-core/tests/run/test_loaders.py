@@ -241,7 +241,7 @@ def drawn(steps: Iterator[Any]) -> list[tuple[Any, int, bool]]:
 
 def resumed(passed: Any, state: dict[str, Any], *, batches: int = 0, **rules: Any) -> TrainData:
     data = training_data(passed, **rules)
-    data.load_state_dict([state], None, rank=0)
+    data.load_state_dict([state], None, share=0)
     data.resume(batches)
     return data
 
@@ -277,7 +277,7 @@ def test_random_state_of_the_checkpoint_is_back_once_the_data_is() -> None:
     state, rng = data.state_dict(1), capture_rng_state()
     expected = torch.rand(3)
     again = training_data(shuffled())
-    again.load_state_dict([state], rng, rank=0)
+    again.load_state_dict([state], rng, share=0)
     again.resume(1)
     assert torch.equal(torch.rand(3), expected)
 
@@ -287,7 +287,7 @@ def test_position_is_the_saved_one_until_the_loaders_are_there() -> None:
     next(data.remaining_steps())
     state = data.state_dict(1)
     again = training_data(shuffled())
-    again.load_state_dict([state], None, rank=0)
+    again.load_state_dict([state], None, share=0)
     assert again.is_resumed
     assert again.state_dict(0) == state
 
@@ -315,7 +315,7 @@ def test_after_an_epoch_the_next_begins_with_its_first_batch(is_exhausted: bool)
     state, rng = data.state_dict(0), capture_rng_state()
     following = drawn(data.remaining_steps())
     again = training_data(shuffled())
-    again.load_state_dict([state], rng, rank=0)
+    again.load_state_dict([state], rng, share=0)
     again.resume(0)
     assert drawn(again.remaining_steps()) == following
     assert [index for _, index, _ in following] == [0, 1, 2]

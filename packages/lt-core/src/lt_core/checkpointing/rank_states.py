@@ -11,12 +11,14 @@ from typing import Any, Final
 import torch
 
 from lt_core.logging.merging import merged_results
-from lt_fabric.gathering import gather_objects
+from lt_fabric.gathering import DataShare, data_share, gather_objects
 from lt_interfaces.rng import rng_state_of_rank
 from lt_interfaces.strategy import Strategy
 
 _OF_A_RANK: Final = ("data", "results", "metrics", "callback_metrics", "validation")
 _OTHERS: Final = "other_ranks"
+_SHARES: Final = "shares"
+"""By rank, which share of the data it has; only where several ranks have the same one."""
 
 
 def of_all_ranks(strategy: Strategy, state: dict[str, Any]) -> dict[str, Any]:
@@ -28,7 +30,10 @@ def of_all_ranks(strategy: Strategy, state: dict[str, Any]) -> dict[str, Any]:
         names.append("window")
     ranks = gather_objects(strategy, {name: state[name] for name in ("rng", *names)})
     others = [{name: rank[name] for name in names} for rank in ranks[1:]]
-    return {**state, **ranks[0], "rng": [rank["rng"] for rank in ranks], _OTHERS: others}
+    written = {**state, **ranks[0], "rng": [rank["rng"] for rank in ranks], _OTHERS: others}
+    if data_share(strategy).count < strategy.world_size:
+        written[_SHARES] = gather_objects(strategy, data_share(strategy).index)
+    return written
 
 
 class SavedRanks:
@@ -40,22 +45,27 @@ class SavedRanks:
         saved: what's under our own key.
         rank: this process's.
         world_size: processes of this job.
+        share: of the data, that this process has; by default each process has its own.
     """
 
-    def __init__(self, saved: Mapping[str, Any], *, rank: int, world_size: int) -> None:
+    def __init__(self, saved: Mapping[str, Any], *, rank: int, world_size: int, share: DataShare | None = None) -> None:
         self._ranks: Final[list[Mapping[str, Any]]] = [saved, *saved.get(_OTHERS, ())]
+        self._shares: Final[list[int]] = saved.get(_SHARES) or list(range(len(self._ranks)))
+        own, count = share or DataShare(rank, world_size)
         self.rank: Final = rank
+        self.share: Final = own
+        """Which share of the data this rank has."""
         self._rng: Final = saved["rng"]
-        self.is_same_number: Final = len(self._ranks) == world_size
-        """Whether this job has as many ranks."""
+        self.is_same_number: Final = len(self._ranks) == world_size and len(set(self._shares)) == count
+        """Whether this job has as many ranks, and shares the data out to them in the same way."""
         self.own: Final = self._ranks[rank] if rank < len(self._ranks) else saved
         """This rank's state; rank 0's for a rank that has none."""
         self.are_fewer: Final = world_size < len(self._ranks)
         """Whether this job has fewer ranks, so that some of the states are nobody's."""
 
     def all(self, name: str) -> list[Any]:
-        """Return one thing of every rank."""
-        return [rank[name] for rank in self._ranks]
+        """Return one thing of every share of the data: what the first rank had that worked on it."""
+        return [self._ranks[self._shares.index(share)][name] for share in sorted(set(self._shares))]
 
     @property
     def rng(self) -> dict[str, Any]:
@@ -87,7 +97,7 @@ class SavedRanks:
         if self.is_same_number:
             own: Mapping[str, Any] = self.own["results"]
             return own
-        return merged_results(self.all("results"), rank=self.rank)
+        return merged_results(self.all("results"), rank=self.share)
 
     @property
     def is_validation_interrupted(self) -> bool:

@@ -13,6 +13,7 @@ from lt_core.logging.merging import load_merged_metrics
 from lt_core.logging.metric_objects import keeps_state, load_metric_states, metrics_of
 from lt_core.run.fit_run import FitRun
 from lt_core.run.job import Job
+from lt_fabric.gathering import data_share
 from lt_interfaces.checkpoint_io import Place, Placement, placed_in
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.plain_values import from_plain
@@ -98,13 +99,14 @@ def _restore_position(run: FitRun, own: Mapping[str, Any], report: RestoreReport
         report.note(component, found=is_ours, is_optional=is_optional)
     if not is_ours:
         # The batches that were trained on are skipped all the same.
-        run.data.load_state_dict([{"position": None}], None, rank=0)
+        run.data.load_state_dict([{"position": None}], None, share=0)
         return
     for loaders in (run.data.loaders, run.validation.run.loaders):
         loaders.keep_item_seed(own.get("item_seed"))
     strategy = run.job.runtime.strategy
-    ranks = SavedRanks(own, rank=strategy.global_rank, world_size=strategy.world_size)
-    run.data.load_state_dict(ranks.all("data"), ranks.rng, rank=strategy.global_rank)
+    share = data_share(strategy)
+    ranks = SavedRanks(own, rank=strategy.global_rank, world_size=strategy.world_size, share=share)
+    run.data.load_state_dict(ranks.all("data"), ranks.rng, share=share.index)
     run.optimization.load_window_state(run.job.model, ranks.window)
     _restore_metrics(run, ranks, report)
     run.job.board.callback.update(ranks.own["callback_metrics"])
@@ -133,7 +135,7 @@ def _load_metrics(metrics: Mapping[str, Any], ranks: SavedRanks, path: str) -> l
     """Load what metric objects held; returns the paths of states that nothing takes."""
     if ranks.is_same_number:
         return load_metric_states(metrics, ranks.own["metrics"])
-    left, split = load_merged_metrics(metrics, ranks.all_metrics(), rank=ranks.rank)
+    left, split = load_merged_metrics(metrics, ranks.all_metrics(), rank=ranks.share)
     if split and ranks.are_fewer:
         rank_zero_warn(
             f"The metrics {sorted(split)} can't be merged over ranks, and there are fewer ranks than when `{path}` was"

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lt_core.logging.slots import SILENT, Reduction, Value, settled
 from lt_core.logging.values import Number, to_host
+from lt_fabric.gathering import data_share
 
 CAPACITY = 128
 """Names per round; more take another round."""
@@ -40,6 +41,10 @@ class Ranks(Protocol):
     @property
     def root_device(self) -> torch.device:
         """Device of this process."""
+
+    @property
+    def distributed_sampler_kwargs(self) -> Mapping[str, int] | None:
+        """How samplers share samples out; ``None``: not at all."""
 
     def all_gather(self, tensor: Tensor, *, group: Any = None, sync_grads: bool = False) -> Tensor:
         """Return the tensors of all ranks, stacked."""
@@ -84,7 +89,8 @@ def _exchanged(entries: Sequence[Entry], ranks: Ranks) -> dict[str, Number] | No
             return None
         rows.append(gathered[:, 2:].reshape(ranks.world_size, CAPACITY, 2))
     table = torch.cat(rows, dim=1)
-    return {entry.name: _reduced(entry.reduction, table[:, idx]) for idx, entry in enumerate(entries)}
+    copies = ranks.world_size // data_share(ranks).count
+    return {entry.name: _reduced(entry.reduction, table[:, idx], copies) for idx, entry in enumerate(entries)}
 
 
 def _packed(entries: Sequence[Entry], names: Sequence[str]) -> Tensor:
@@ -112,10 +118,11 @@ _REDUCE: dict[Reduction, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def _reduced(reduction: Reduction, rows: Tensor) -> float:
-    """Reduce one name's rows (rank, (value, weight))."""
+def _reduced(reduction: Reduction, rows: Tensor, copies: int) -> float:
+    """Reduce one name's rows (rank, (value, weight)); ``copies``: how many ranks have each sample."""
     speaking = rows[rows[:, 1] != SILENT]
-    return float(_REDUCE[reduction](speaking[:, 0], speaking[:, 1]))
+    reduced = float(_REDUCE[reduction](speaking[:, 0], speaking[:, 1]))
+    return reduced / copies if reduction == "sum" and copies > 1 else reduced
 
 
 def _raise_for_names(names: Sequence[str], ranks: Ranks) -> NoReturn:

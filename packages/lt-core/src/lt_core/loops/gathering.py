@@ -6,7 +6,7 @@ from typing import Any
 from lt_core.loops.sample_order import in_sample_order, interleaved
 from lt_core.run.loaders import StageLoaders
 from lt_fabric.data.shares import OrderedShare, ordered_share
-from lt_fabric.gathering import gather_objects
+from lt_fabric.gathering import data_share, gather_objects
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.strategy import Strategy
 
@@ -40,7 +40,10 @@ class PredictionGathering:
             MisconfigurationException: for outputs without an entry per sample.
             TypeError: for outputs that hold something that can't be sent.
         """
-        by_rank = gather_objects(strategy, list(zip(outputs, self._sizes, strict=True)))
+        share = data_share(strategy)
+        everything = gather_objects(strategy, [share.index, list(zip(outputs, self._sizes, strict=True))])
+        by_share = dict(reversed(everything))  # ranks that have the same share predicted the same
+        by_rank = [by_share[index] for index in range(share.count)]
         return [
             _ordered([of_rank[idx] for of_rank in by_rank], share.batch_size) for idx, share in enumerate(self._shares)
         ]

@@ -9,6 +9,7 @@ from lt_core.run.loaders import StageLoaders
 from lt_core.run.uneven_data import EqualSteps, UnevenData
 from lt_fabric.data import DataPosition, batches, following, order_seed
 from lt_fabric.data.fetching import MarkedStep
+from lt_fabric.gathering import data_share
 from lt_interfaces.progress import FitProgress
 from lt_interfaces.rng import restore_rng_state
 from lt_interfaces.strategy import Strategy
@@ -87,7 +88,8 @@ class TrainData:
             self.loaders.order_seeds = seeds
             combined.flattened = following(combined.flattened, seeds)
         self._position = None
-        moved = self.position.moved(resumed.positions, rank=strategy.global_rank, world_size=strategy.world_size)
+        share = data_share(strategy)
+        moved = self.position.moved(resumed.positions, rank=share.index, world_size=share.count)
         if moved.scale != 1:
             # Loaded after a change of ranks or batches alone: `import lt_core` keeps within its budget of modules.
             from lt_core.run.rescaling import rescale
@@ -131,16 +133,16 @@ class TrainData:
             return {"position": self._resumed.position}
         return {"position": self.position.state_dict(batches_in_epoch) if self.loaders.is_loaded else None}
 
-    def load_state_dict(self, states: Sequence[Mapping[str, Any]], rng: dict[str, Any] | None, *, rank: int) -> None:
+    def load_state_dict(self, states: Sequence[Mapping[str, Any]], rng: dict[str, Any] | None, *, share: int) -> None:
         """Take back what `state_dict` returned, and the random state at the time of saving, if that was saved.
 
         Args:
-            states: by rank of the job that saved.
+            states: by share of the data in the job that saved.
             rng: for this rank.
-            rank: this one.
+            share: which one this rank has.
         """
         positions = [state["position"] for state in states]
-        self._resumed = _Resumed(positions, positions[min(rank, len(positions) - 1)], rng)
+        self._resumed = _Resumed(positions, positions[min(share, len(positions) - 1)], rng)
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ class _Resumed:
     """What a checkpoint says of the data; it's used once the loaders are there."""
 
     positions: Sequence[Any]
-    """By rank of the job that saved."""
+    """By share of the data in the job that saved."""
     position: Mapping[str, Any] | None
     """This rank's."""
     rng: dict[str, Any] | None
