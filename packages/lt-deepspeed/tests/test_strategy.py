@@ -86,6 +86,11 @@ def test_what_an_engine_cannot_do_is_known_before_launching(capability: Capabili
     assert not DeepSpeedStrategy().supports(capability)
 
 
+def test_ranks_evaluate_equally_many_batches_where_parameters_are_sharded() -> None:
+    can = [DeepSpeedStrategy(stage=stage).supports(Capability.UNEVEN_EVALUATION) for stage in (1, 2, 3)]
+    assert can == [True, True, False]
+
+
 def test_manual_optimization_is_supported() -> None:
     assert DeepSpeedStrategy().supports(Capability.MANUAL_OPTIMIZATION)
 

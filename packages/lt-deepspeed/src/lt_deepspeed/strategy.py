@@ -118,6 +118,8 @@ class DeepSpeedStrategy(Strategy):
             return part.name != "mps"  # torch has no collectives there
         if isinstance(part, Precision):
             return part.precision.startswith(("32", "bf16", "16"))
+        if part is Capability.UNEVEN_EVALUATION:
+            return self._stage < 3  # layers gather their parameters, which takes all ranks
         return part not in _UNSUPPORTED
 
     @property
@@ -359,7 +361,7 @@ class DeepSpeedStrategy(Strategy):
 
     @property
     def _stage(self) -> int:
-        stage: int = self._config["zero_optimization"]["stage"]
+        stage: int = self._source.content["zero_optimization"]["stage"]
         return stage
 
     def _trained(self) -> list[EngineModule]:
