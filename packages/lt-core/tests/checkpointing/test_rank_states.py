@@ -8,7 +8,7 @@ from thread_ranks import Job
 from torch import Tensor
 
 from lt_core.checkpointing.rank_states import SavedRanks, of_all_ranks
-from lt_fabric.gathering import DataShare
+from lt_fabric.data.shared_order import DataShare
 from lt_interfaces.rng import capture_rng_state
 
 

@@ -1,8 +1,7 @@
 """Objects of all ranks, gathered on every rank."""
 
 import io
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
@@ -24,33 +23,6 @@ class Gathering(Protocol):
 
     def all_gather(self, tensor: Tensor, *, group: Any = None, sync_grads: bool = False) -> Tensor:
         """Return the tensors of all ranks, stacked."""
-
-
-class Sharing(Protocol):
-    """What `data_share` needs of a strategy."""
-
-    @property
-    def distributed_sampler_kwargs(self) -> Mapping[str, int] | None:
-        """How samplers share samples out; ``None``: not at all."""
-
-
-class DataShare(NamedTuple):
-    """Which part of the data a rank works on. Ranks that compute layers together have the same one."""
-
-    index: int
-    count: int
-    """How many shares there are."""
-
-
-def data_share(strategy: Sharing) -> DataShare:
-    """Return the share of the data that this rank has.
-
-    >>> from lt_fabric.single_device import SingleDeviceStrategy
-    >>> data_share(SingleDeviceStrategy("cpu"))
-    DataShare(index=0, count=1)
-    """
-    sharing = strategy.distributed_sampler_kwargs
-    return DataShare(0, 1) if sharing is None else DataShare(sharing["rank"], sharing["num_replicas"])
 
 
 def gather_objects(strategy: Gathering, obj: Any) -> list[Any]:

@@ -11,7 +11,8 @@ from typing import Any, Final
 import torch
 
 from lt_core.logging.merging import merged_results
-from lt_fabric.gathering import DataShare, data_share, gather_objects
+from lt_fabric.data.shared_order import DataShare, data_share
+from lt_fabric.gathering import gather_objects
 from lt_interfaces.rng import rng_state_of_rank
 from lt_interfaces.strategy import Strategy
 
@@ -51,12 +52,12 @@ class SavedRanks:
     def __init__(self, saved: Mapping[str, Any], *, rank: int, world_size: int, share: DataShare | None = None) -> None:
         self._ranks: Final[list[Mapping[str, Any]]] = [saved, *saved.get(_OTHERS, ())]
         self._shares: Final[list[int]] = saved.get(_SHARES) or list(range(len(self._ranks)))
-        own, count = share or DataShare(rank, world_size)
+        share = share or DataShare(rank, world_size)
         self.rank: Final = rank
-        self.share: Final = own
+        self.share: Final = share.index
         """Which share of the data this rank has."""
         self._rng: Final = saved["rng"]
-        self.is_same_number: Final = len(self._ranks) == world_size and len(set(self._shares)) == count
+        self.is_same_number: Final = len(self._ranks) == world_size and len(set(self._shares)) == share.count
         """Whether this job has as many ranks, and shares the data out to them in the same way."""
         self.own: Final = self._ranks[rank] if rank < len(self._ranks) else saved
         """This rank's state; rank 0's for a rank that has none."""

@@ -13,7 +13,7 @@ from lt_core.logging.merging import load_merged_metrics
 from lt_core.logging.metric_objects import keeps_state, load_metric_states, metrics_of
 from lt_core.run.fit_run import FitRun
 from lt_core.run.job import Job
-from lt_fabric.gathering import data_share
+from lt_fabric.data.shared_order import data_share
 from lt_interfaces.checkpoint_io import Place, Placement, placed_in
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.plain_values import from_plain

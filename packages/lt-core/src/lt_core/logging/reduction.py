@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lt_core.logging.slots import SILENT, Reduction, Value, settled
 from lt_core.logging.values import Number, to_host
-from lt_fabric.gathering import data_share
+from lt_fabric.data.shared_order import data_share
 
 CAPACITY = 128
 """Names per round; more take another round."""

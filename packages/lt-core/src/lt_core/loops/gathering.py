@@ -5,8 +5,9 @@ from typing import Any
 
 from lt_core.loops.sample_order import in_sample_order, interleaved
 from lt_core.run.loaders import StageLoaders
+from lt_fabric.data.shared_order import data_share
 from lt_fabric.data.shares import OrderedShare, ordered_share
-from lt_fabric.gathering import data_share, gather_objects
+from lt_fabric.gathering import gather_objects
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.strategy import Strategy
 

@@ -9,7 +9,7 @@ from lt_core.run.loaders import StageLoaders
 from lt_core.run.uneven_data import EqualSteps, UnevenData
 from lt_fabric.data import DataPosition, batches, following, order_seed
 from lt_fabric.data.fetching import MarkedStep
-from lt_fabric.gathering import data_share
+from lt_fabric.data.shared_order import data_share
 from lt_interfaces.progress import FitProgress
 from lt_interfaces.rng import restore_rng_state
 from lt_interfaces.strategy import Strategy

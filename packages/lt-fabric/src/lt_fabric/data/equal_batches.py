@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from math import ceil
-from typing import Any
+from typing import Any, Final
 
 from torch.utils.data import BatchSampler, DataLoader
 
@@ -21,6 +21,9 @@ class JoiningBatchSampler(BatchSampler):
         >>> list(JoiningBatchSampler(range(3), 1))
         [[0], [1, 2]]
     """
+
+    takes_rest: Final = True
+    """Whether the last batch has what's left, for `ordered_share`."""
 
     def __init__(self, sampler: Iterable[int], batch_size: int) -> None:
         super().__init__(sampler, batch_size, drop_last=False)

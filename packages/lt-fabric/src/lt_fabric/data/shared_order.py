@@ -1,12 +1,42 @@
 """Samplers that share out one order of samples over the ranks of a job."""
 
-from collections.abc import Iterable, Iterator, Sized
-from typing import Any, Final, cast
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, cast
 
 import torch
 from torch.utils.data import DistributedSampler, Sampler
 
 WAY_OUT: Final = "pass `use_distributed_sampler=False` and set the sampler yourself"
+
+
+class Sharing(Protocol):
+    """What `data_share` needs of a strategy."""
+
+    @property
+    def distributed_sampler_kwargs(self) -> Mapping[str, int] | None:
+        """How samplers share samples out; ``None``: not at all."""
+
+
+@dataclass(frozen=True)
+class DataShare:
+    """Which part of the data a rank works on. Ranks that compute layers together have the same one."""
+
+    index: int
+    count: int
+    """How many shares there are."""
+
+
+def data_share(strategy: Sharing) -> DataShare:
+    """Returns the share of the data that this rank has.
+
+    Example:
+        >>> from lt_fabric.single_device import SingleDeviceStrategy
+        >>> data_share(SingleDeviceStrategy("cpu"))
+        DataShare(index=0, count=1)
+    """
+    sharing = strategy.distributed_sampler_kwargs
+    return DataShare(0, 1) if sharing is None else DataShare(sharing["rank"], sharing["num_replicas"])
 
 
 class SharedOrder(DistributedSampler[int]):

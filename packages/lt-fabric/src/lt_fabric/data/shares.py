@@ -7,7 +7,6 @@ from typing import Any
 from torch.utils.data import BatchSampler, DataLoader
 
 from lt_fabric.data.batch_size import extract_batch_size
-from lt_fabric.data.equal_batches import JoiningBatchSampler
 from lt_fabric.data.iterable_sharing import keeps_order
 from lt_fabric.data.samplers import item_sampler
 from lt_fabric.data.shared_order import ShardedSampler
@@ -57,7 +56,7 @@ def ordered_share(loader: Any) -> OrderedShare | None:
     sampler = item_sampler(loader)
     if not isinstance(sampler, ShardedSampler) or sampler.padded:
         return None
-    if isinstance(loader.batch_sampler, JoiningBatchSampler):
-        return OrderedShare(loader.batch_size, len(sampler), len(loader.batch_sampler))
+    if getattr(loader.batch_sampler, "takes_rest", False):
+        return OrderedShare(loader.batch_size, len(sampler), len(loader))
     is_plain = loader.batch_sampler is None or type(loader.batch_sampler) is BatchSampler
     return OrderedShare(getattr(loader.batch_sampler, "batch_size", None), len(sampler)) if is_plain else None
