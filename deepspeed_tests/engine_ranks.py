@@ -127,8 +127,10 @@ def resuming(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
         case = dict(case)
         if case.pop("bf16", False):
             case["precision"] = BF16()
+        is_frozen = case.pop("frozen", False)
         strategy = connected(**case)
-        wrapped, optimizer = set_up(strategy)
+        module = _module(strategy.global_rank, is_frozen=is_frozen)
+        wrapped, optimizer = set_up(strategy, module)
         before = train(strategy, wrapped, optimizer, steps=5, clip=0.5)
         state = deepcopy((strategy.module_state(wrapped), strategy.optimizer_state(wrapped, optimizer)))
         on = train(strategy, wrapped, optimizer, steps=5, start=5, clip=0.5)
@@ -136,7 +138,7 @@ def resuming(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
         strategy.barrier()
         strategy.teardown()
         strategy = connected(**case)
-        wrapped, optimizer = set_up(strategy, LanguageModel(seed=7))
+        wrapped, optimizer = set_up(strategy, _module(7, is_frozen=is_frozen))
         for group in optimizer.param_groups:
             group["lr"] = 5.0
         strategy.load_module_state(wrapped, state[0])
@@ -148,6 +150,12 @@ def resuming(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
         strategy.barrier()
         strategy.teardown()
     return found
+
+
+def _module(seed: int, *, is_frozen: bool) -> LanguageModel:
+    module = LanguageModel(seed)
+    module.places.requires_grad_(not is_frozen)
+    return module
 
 
 def going_on(cases: list[dict[str, Any]], state: Any) -> list[list[tuple[float, float]]]:
@@ -295,3 +303,17 @@ def with_parts_of_deepspeed() -> dict[str, list[float]]:
         strategy.barrier()
         strategy.teardown()
     return found
+
+
+def unfrozen() -> str:
+    """Return what's said when a parameter is unfrozen after set-up."""
+    strategy = connected(stage=2)
+    module = _module(0, is_frozen=True)
+    wrapped, (optimizer,) = strategy.setup(module, lambda: [torch.optim.AdamW(module.parameters(), lr=1e-3)])
+    train(strategy, wrapped, optimizer, steps=1)
+    module.places.requires_grad_(True)
+    try:
+        train(strategy, wrapped, optimizer, steps=1)
+    except ValueError as error:
+        return str(error)
+    return ""

@@ -46,7 +46,9 @@ class LanguageModel(nn.Module):
 
     def training_step(self, text: Tensor, batch_idx: int = 0) -> Tensor:
         logits = self(text[:, :-1])
-        return nn.functional.cross_entropy(logits.flatten(0, 1), text[:, 1:].flatten())
+        return nn.functional.cross_entropy(
+            logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(0, 1), text[:, 1:].flatten()
+        )
 
 
 def rows(step: int, size: int = 8) -> Tensor:

@@ -19,6 +19,7 @@ CASES: list[dict[str, Any]] = [
     *({"stage": stage, "offload_optimizer": True} for stage in (1, 2, 3)),
     {"stage": 3, "offload_optimizer": True, "offload_parameters": True},
     {"stage": 3, "sub_group_size": 20_000},
+    *({"stage": stage, "frozen": True} for stage in (2, 3)),
 ]
 IDS = [str(case) for case in CASES]
 pytestmark = pytest.mark.timeout(300)
@@ -41,6 +42,7 @@ def test_resume_is_exact(resumed: list[list[dict[str, Any]]], case: int) -> None
 def test_one_process_goes_on_from_a_full_state(resumed: list[list[dict[str, Any]]], case: int) -> None:
     weights, optimizer_state = resumed[0][case]["state"]
     module = LanguageModel(seed=5)
+    module.places.requires_grad_("frozen" not in CASES[case])
     optimizer = adamw(module)
     module.load_state_dict(weights)
     optimizer.load_state_dict(optimizer_state)
@@ -69,7 +71,7 @@ def test_state_of_one_process_is_gone_on_from() -> None:
     module = LanguageModel()
     optimizer = adamw(module)
     list(trained_alone(5, clip=0.5, module=module, optimizer=optimizer))
-    cases = [case for case in CASES if "bf16" not in case]
+    cases = [case for case in CASES if not {"bf16", "frozen"} & set(case)]
     state = (module.state_dict(), optimizer.state_dict())
     found = run_in_processes(engine_ranks.going_on, cases, state, timeout_seconds=200)[0]
     expected = [loss for loss, _ in trained_alone(10, clip=0.5)][5:]
@@ -137,3 +139,8 @@ def test_state_of_another_module_is_refused_with_its_keys() -> None:
     for told in run_in_processes(engine_ranks.other_modules, timeout_seconds=100):
         assert all("The weights don't fit `LanguageModel`" in message for message in told)
         assert all("`head.weight` (2, 64) instead of (257, 64)" in message for message in told)
+
+
+def test_what_is_unfrozen_later_is_not_left_out_in_silence() -> None:
+    for told in run_in_processes(engine_ranks.unfrozen):
+        assert "has changed since `DeepSpeedStrategy` set it up" in told

@@ -61,6 +61,7 @@ class EngineModule(nn.Module):
     _ranks: Ranks
     _is_stepping_by_hand: bool
     _has_whole_gradients: bool
+    _trained: list[int]
 
     @property
     def stage(self) -> int:
@@ -91,7 +92,7 @@ class EngineModule(nn.Module):
                 " has flat shards of them. Use one that works on each element alone, such as AdamW."
             )
             raise MisconfigurationException(message)
-        vars(self)["optimizer"] = optimizer
+        vars(self).update(optimizer=optimizer, _trained=_trained_by_group(optimizer))
         self._make_engine(_twin(optimizer))
         self.set_boundary(True)
 
@@ -136,7 +137,9 @@ class EngineModule(nn.Module):
         """Update the parameters with the user's current settings, and drop the gradients."""
         optimizer = self.optimizer
         assert optimizer is not None  # whoever steps has set one up
-        for own, engines in zip(self._trained_groups(optimizer), self.base_optimizer.param_groups, strict=True):
+        self._refuse_changes(optimizer)
+        groups = [group for group in optimizer.param_groups if group["params"]]  # the engine leaves empty ones out
+        for own, engines in zip(groups, self.base_optimizer.param_groups, strict=True):
             engines.update({key: value for key, value in own.items() if key != "params"})
         self.engine.step()
         self.zero_optimizer.clip_grad = 0.0
@@ -183,9 +186,15 @@ class EngineModule(nn.Module):
         base: Optimizer = self.zero_optimizer.optimizer
         return base
 
-    def _trained_groups(self, optimizer: Optimizer) -> list[dict[str, Any]]:
-        """Return the groups that the engine has, too: it leaves out empty ones."""
-        return [group for group in optimizer.param_groups if group["params"]]
+    def _refuse_changes(self, optimizer: Optimizer) -> None:
+        """Refuse to go on when what's trained isn't what the engine was made for: it would be left out in silence."""
+        if _trained_by_group(optimizer) != self._trained:
+            message = (
+                f"What {type(optimizer).__name__} trains has changed since `DeepSpeedStrategy` set it up: parameters"
+                " were frozen or unfrozen, or groups added. Engines take that once, at the start: freeze before, or use"
+                " `strategy='fsdp'` or 'ddp'."
+            )
+            raise MisconfigurationException(message)
 
     def _device(self) -> torch.device:
         return self._ranks.device
@@ -233,6 +242,11 @@ def plain_module(module: nn.Module) -> nn.Module:
 def parameters_of(optimizers: Sequence[Optimizer]) -> set[int]:
     """Return the ids of the parameters that optimizers hold."""
     return {id(one) for optimizer in optimizers for group in optimizer.param_groups for one in group["params"]}
+
+
+def _trained_by_group(optimizer: Optimizer) -> list[int]:
+    """Return how many parameters of each group are trained."""
+    return [sum(one.requires_grad for one in group["params"]) for group in optimizer.param_groups]
 
 
 def _twin(optimizer: Optimizer) -> Optimizer:

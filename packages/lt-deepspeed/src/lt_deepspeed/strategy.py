@@ -90,7 +90,8 @@ class DeepSpeedStrategy(Strategy):
             message = f"`state_dict_type={state_dict_type!r}` must be 'full' or 'sharded'."
             raise ValueError(message)
         self._is_saved_in_shards = state_dict_type == "sharded"
-        self._source = config_of(options_from(arguments), config)
+        options = options_from({name: value for name, value in arguments.items() if name not in _ELSEWHERE})
+        self._source = config_of(options, config)
         self._job = JobProcesses(
             backend=process_group_backend,
             timeout=timeout or DEFAULT_TIMEOUT,
@@ -101,6 +102,7 @@ class DeepSpeedStrategy(Strategy):
         self._config: dict[str, Any] = {}
         self._modules: list[EngineModule] = []
         self._window = EngineWindow(self._trained)
+        self._surroundings = ExitStack()
 
     # --- before launching ---
 
@@ -110,7 +112,6 @@ class DeepSpeedStrategy(Strategy):
         self._config = completed(self._source, assembly.precision)
         self._assembly = assembly
         self._close_engines()
-        self._surroundings: ExitStack | None = None
         self._job.connect(assembly)
 
     def supports(self, part: Precision | Accelerator | Capability) -> bool:
@@ -166,7 +167,7 @@ class DeepSpeedStrategy(Strategy):
 
     def setup_environment(self) -> None:
         self._job.join()
-        self._surroundings = ExitStack()
+        self._surroundings.close()  # of a run that was never torn down
         self._surroundings.enter_context(
             deepspeed_in(self._job.ranks, logging_level=self._source.options.logging_level)
         )
@@ -221,8 +222,7 @@ class DeepSpeedStrategy(Strategy):
     def bind_step(self, module: nn.Module, name: str) -> Callable[..., Any]:
         placed = self._placed(module)
         original = plain_module(module)
-        is_direct = placed is None or (name in _EVALUATING and self._stage < 3)
-        if placed is None or is_direct:
+        if placed is None or (name in _EVALUATING and self._stage < 3):
             step: Callable[..., Any] = getattr(original, name)
             return step
         return placed.stepping(name)
@@ -281,8 +281,13 @@ class DeepSpeedStrategy(Strategy):
             message = f"`norm_type={norm_type}`: DeepSpeed's engine clips by the norm of type 2 alone."
             raise MisconfigurationException(message)
         held = {id(one) for one in parameters}
-        placed = next(one for one in self._trained() if _ids(one) & held)
-        norm = placed.clip(max_norm)
+        placed = [one for one in self._trained() if _ids(one) & held]
+        if len(placed) != 1:
+            message = (
+                f"These parameters belong to {len(placed)} modules that engines train; clip one's at a time."
+            )
+            raise MisconfigurationException(message)
+        norm = placed[0].clip(max_norm)
         if error_if_nonfinite and not torch.isfinite(norm):
             message = f"The norm of the gradients is {norm.item()}, so they can't be clipped."
             raise RuntimeError(message)
@@ -342,9 +347,7 @@ class DeepSpeedStrategy(Strategy):
 
     def teardown(self) -> None:
         """Leave the engines as they are: who saves a checkpoint after a fit needs them. The next run closes them."""
-        if self._surroundings is not None:
-            self._surroundings.close()
-            self._surroundings = None
+        self._surroundings.close()
         self._job.leave()
 
     def _close_engines(self) -> None:
@@ -426,6 +429,6 @@ def _refuse_assembly(assembly: Assembly) -> None:
 def _refuse_parts(arguments: Mapping[str, Any]) -> None:
     """Refuse the parts of a run that belong to the Trainer's or Fabric's arguments."""
     for name, argument in _ELSEWHERE.items():
-        if name in arguments:
+        if arguments.get(name) is not None:
             message = f"`DeepSpeedStrategy({name}=...)` isn't taken: give it to the Trainer or Fabric as {argument}."
             raise MisconfigurationException(message)
