@@ -171,6 +171,7 @@ class DeepSpeedStrategy(Strategy):
         self._surroundings.enter_context(
             deepspeed_in(self._job.ranks, logging_level=self._source.options.logging_level)
         )
+        self._job.barrier("DeepSpeed is built", patient=False)  # a rank may have compiled for a while
 
     def init_context(self, *, empty_init: bool | None = None) -> AbstractContextManager[Any]:
         if self._stage < 3 or not dist.is_initialized():
@@ -283,9 +284,7 @@ class DeepSpeedStrategy(Strategy):
         held = {id(one) for one in parameters}
         placed = [one for one in self._trained() if _ids(one) & held]
         if len(placed) != 1:
-            message = (
-                f"These parameters belong to {len(placed)} modules that engines train; clip one's at a time."
-            )
+            message = f"These parameters belong to {len(placed)} modules that engines train; clip one's at a time."
             raise MisconfigurationException(message)
         norm = placed[0].clip(max_norm)
         if error_if_nonfinite and not torch.isfinite(norm):
