@@ -1,5 +1,6 @@
 """A small transformer and its data, for the ranks of a test: its layers can be divided over ranks."""
 
+from itertools import pairwise
 from typing import Any, Final
 
 import torch
@@ -84,6 +85,30 @@ class Transformer(nn.Module):
     def training_step(self, letters: Tensor, batch_idx: int = 0) -> Tensor:
         """Return the loss of a batch of sequences."""
         return F.cross_entropy(self(letters[:, :-1]).flatten(0, 1), letters[:, 1:].flatten())
+
+
+class Staged(Transformer):
+    """Tells what its stages are; called with inputs and targets it returns the loss."""
+
+    def pipeline_stages(self, num_stages: int) -> list[nn.Module]:
+        """Return so many parts, each called with what the one before returns."""
+        layers = [self.embedding, self.positions, *self.blocks, self.norm, self.head]
+        bounds = [round(number * len(layers) / num_stages) for number in range(num_stages + 1)]
+        return [nn.Sequential(*layers[start:end]) for start, end in pairwise(bounds)]
+
+    def pipeline_loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss of what the last stage returns."""
+        return F.cross_entropy(scores.flatten(0, 1), targets.flatten())
+
+    def forward(self, letters: Tensor, targets: Tensor | None = None) -> Tensor:
+        """Return the loss."""
+        assert targets is not None
+        return self.pipeline_loss(super().forward(letters), targets)
+
+    def training_step(self, letters: Tensor, batch_idx: int = 0) -> Tensor:
+        """Return the loss of a batch of sequences."""
+        loss: Tensor = self(letters[:, :-1], letters[:, 1:])
+        return loss
 
 
 def letters(number: int, *, of: int = 0, shares: int = 1, batch_size: int = 8) -> Tensor:

@@ -61,8 +61,8 @@ def test_a_model_may_be_named_twice_with_the_same_style() -> None:
 @pytest.mark.parametrize(
     ("axes", "named"),
     [
-        ({"shard": 3, "tensor": 2}, ["shard=3", "1 x 3 x 2 = 6", "has 8", "`shard=4` would fit"]),
-        ({"shard": 2, "tensor": 2}, ["1 x 2 x 2 = 4", "`replicate=2` or `shard=4` or `tensor=4` would fit"]),
+        ({"shard": 3, "tensor": 2}, ["shard=3", "1 x 3 x 2 x 1 = 6", "has 8", "`shard=4` would fit"]),
+        ({"shard": 2, "tensor": 2}, ["1 x 2 x 2 x 1 = 4", "`replicate=2` or `shard=4` or `tensor=4` would fit"]),
         ({"tensor": 3}, ["tensor=3", "shard='auto'", "3 processes or a multiple", "has 8"]),
     ],
 )

@@ -11,6 +11,7 @@ from lt_interfaces import MisconfigurationException
 
 DATA: Final = "data_parallel"
 TENSOR: Final = "tensor_parallel"
+PIPELINE: Final = "pipeline"
 Size = int | Literal["auto"]
 
 
@@ -62,6 +63,13 @@ class ParallelSizes:
     """Ranks over which each replica is sharded."""
     tensor: int
     """Ranks that compute one layer together."""
+    pipeline: int = 1
+    """Ranks that each have a stage of the model; with more than one the other axes have no length."""
+
+    @property
+    def together(self) -> int:
+        """Ranks that see the same samples."""
+        return self.tensor * self.pipeline
 
     @property
     def data(self) -> int:
@@ -70,6 +78,8 @@ class ParallelSizes:
 
     def new_mesh(self, device: torch.device) -> DeviceMesh:
         """Return the mesh of the job; collective."""
+        if self.pipeline > 1:
+            return init_device_mesh(device.type, (self.pipeline,), mesh_dim_names=(PIPELINE,))
         if self.replicate == 1:
             return init_device_mesh(device.type, (self.shard, self.tensor), mesh_dim_names=(DATA, TENSOR))
         sizes = (self.replicate, self.shard, self.tensor)
@@ -92,9 +102,9 @@ def sizes_of(data: Size, tensor: Size, *, num_nodes: int, world_size: int) -> Pa
         MisconfigurationException: they don't make up the job, naming both.
 
     >>> sizes_of("auto", "auto", num_nodes=2, world_size=8)
-    ParallelSizes(replicate=1, shard=2, tensor=4)
+    ParallelSizes(replicate=1, shard=2, tensor=4, pipeline=1)
     >>> sizes_of(4, "auto", num_nodes=1, world_size=8)
-    ParallelSizes(replicate=1, shard=4, tensor=2)
+    ParallelSizes(replicate=1, shard=4, tensor=2, pipeline=1)
     """
     for name, size in (("data_parallel_size", data), ("tensor_parallel_size", tensor)):
         if size != "auto" and (isinstance(size, bool) or not isinstance(size, int) or size < 1):

@@ -14,6 +14,8 @@ from torch.optim import Optimizer
 from lt_fsdp.fsdp import CANT
 from lt_fsdp.meshes import Size, sizes_of
 from lt_fsdp.parallel_layout import Parallelize, ParallelLayout
+from lt_fsdp.pipelined_state import clip_gradients as clip_stages
+from lt_fsdp.pipelined_training import PipelinedTraining
 from lt_fsdp.plan import ParallelPlan
 from lt_fsdp.tensor_styles import divide
 from lt_fsdp.training import ShardedTraining
@@ -61,10 +63,11 @@ class ModelParallelStrategy(Strategy):
         timeout: how long a collective may wait for other ranks before the job fails.
         preemption_check_every: at how many optimizer steps ranks tell each other of signals and stop requests.
         plan: says all that beforehand, instead of sizes and ``parallelize_fn``: the module is made whole (on the meta
-            device, if need be), and divided and sharded by the plan when it's set up.
+            device, if need be), and divided, sharded or made a pipeline by the plan when it's set up. A pipeline's
+            checkpoints are one file: it takes ``save_distributed_checkpoint=False``.
 
     Raises:
-        MisconfigurationException: ``plan`` was given beside what it replaces.
+        MisconfigurationException: ``plan`` was given beside what it replaces or can't be combined with.
         TypeError: ``parallelize_fn`` can't be called.
 
     Example::
@@ -113,7 +116,7 @@ class ModelParallelStrategy(Strategy):
             timeout=timeout or DEFAULT_TIMEOUT,
             preemption_check_every=preemption_check_every,
         )
-        self._training = ShardedTraining("sharded" if save_distributed_checkpoint else "full")
+        self._training = _training_of(plan, save_distributed_checkpoint=save_distributed_checkpoint)
         self._assembly: Assembly | None = None
         self._parallel: ParallelLayout | None = None
         self._leaves_weights_open = False
@@ -176,13 +179,13 @@ class ModelParallelStrategy(Strategy):
     @property
     def distributed_sampler_kwargs(self) -> Mapping[str, int] | None:
         sizes = self._layout.sizes
-        return {"num_replicas": sizes.data, "rank": self.global_rank // sizes.tensor}
+        return {"num_replicas": sizes.data, "rank": self.global_rank // sizes.together}
 
     @property
     def device_mesh(self) -> DeviceMesh:
         """The ranks of the job, with the dimensions "data_parallel" and "tensor_parallel"; collective at first.
 
-        A plan with replicas has "replicate" and "shard" instead of "data_parallel".
+        A plan with replicas has "replicate" and "shard" instead of "data_parallel"; one with a pipeline, "pipeline".
 
         Raises:
             RuntimeError: the processes of the job haven't met yet.
@@ -264,7 +267,9 @@ class ModelParallelStrategy(Strategy):
         norm_type: float = 2.0,
         error_if_nonfinite: bool = False,
     ) -> Tensor | None:
-        return clip_gradients(
+        is_pipeline = self._layout.sizes.pipeline > 1
+        clip = partial(clip_stages, device=self.root_device) if is_pipeline else clip_gradients
+        return clip(
             parameters,
             max_norm=max_norm,
             clip_value=clip_value,
@@ -330,3 +335,17 @@ class ModelParallelStrategy(Strategy):
     def _parts(self) -> Assembly:
         assert self._assembly is not None  # `connect` comes first
         return self._assembly
+
+
+def _training_of(
+    plan: ParallelPlan | None, *, save_distributed_checkpoint: bool
+) -> ShardedTraining | PipelinedTraining:
+    if plan is None or plan.pipeline == 1:
+        return ShardedTraining("sharded" if save_distributed_checkpoint else "full")
+    if save_distributed_checkpoint:
+        message = (
+            f"`pipeline={plan.pipeline!r}` saves checkpoints as one file of whole tensors, not as a folder that every"
+            " process writes its part of. Give `save_distributed_checkpoint=False`."
+        )
+        raise MisconfigurationException(message)
+    return PipelinedTraining()

@@ -10,8 +10,9 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.utils.hooks import RemovableHandle
 
 from lt_fsdp.arguments import mixed_precision_policy, offload_policy
-from lt_fsdp.meshes import DATA, TENSOR, ParallelSizes
+from lt_fsdp.meshes import DATA, PIPELINE, TENSOR, ParallelSizes
 from lt_fsdp.meta import fill_sharded_from_meta, is_on_meta
+from lt_fsdp.pipeline_stages import lay_out_stages, send_whole
 from lt_fsdp.plan import ParallelPlan
 from lt_fsdp.recomputing import recompute
 from lt_fsdp.sharding import Sharder, own_tensors, send_from_first, sharded_tops
@@ -63,13 +64,15 @@ class ParallelLayout:
                 message = "`device_mesh` is there once processes have met: use it in `configure_model` or later."
                 raise RuntimeError(message)
             self._mesh = self.sizes.new_mesh(device)
-            if self.sizes.tensor > 1:
-                share_random_numbers(self._mesh.get_group(TENSOR), device)
+            if self.sizes.together > 1:
+                axis = PIPELINE if self.sizes.pipeline > 1 else TENSOR
+                share_random_numbers(self._mesh.get_group(axis), device)
         return self._mesh
 
     def data_group(self, device: torch.device) -> Any:
-        """Return the ranks that train on different samples than this one."""
-        return self.mesh_on(device)[DATA].get_group()
+        """Return the ranks whose samples make up a batch; in a pipeline, where all have the same, all."""
+        mesh = self.mesh_on(device)
+        return mesh.get_group() if self.sizes.pipeline > 1 else mesh[DATA].get_group()
 
     def lay_out(self, module: nn.Module, *, device: torch.device, dtypes: PrecisionDtypes, initialise: bool) -> None:
         """Divide a module, unless it is already, and shard what's whole. Collective.
@@ -83,8 +86,13 @@ class ParallelLayout:
         Raises:
             TypeError: nobody has divided it, or FSDP's first version has wrapped it.
         """
-        mesh = self.mesh_on(device)
+        mesh, plan = self.mesh_on(device), self._plan
         refuse_first_fsdp(module)
+        if self.sizes.pipeline > 1:
+            number = plan.num_microbatches or 2 * self.sizes.pipeline
+            how: dict[str, Any] = {"schedule": plan.pipeline_schedule, "num_microbatches": number}
+            lay_out_stages(module, mesh, device=device, initialise=initialise, **how)
+            return
         self._divide(module, device, initialise=initialise)
         for top in sharded_tops(module):
             assert isinstance(top, nn.Module)  # torch mixes the other class into that of the module
@@ -115,7 +123,7 @@ class ParallelLayout:
         if self._parallelize is None:
             refuse_undivided(module, self.sizes.tensor)
         if initialise:
-            _send_whole(module, mesh, device)  # were it to shard, too, each rank's part would be of weights of its own
+            send_whole(module, mesh, device)  # were it to shard, too, each rank's part would be of weights of its own
         tied = tied_parameters(module)
         returned = self._parallelize(module, mesh)
         if returned is not None and returned is not module:
@@ -125,14 +133,3 @@ class ParallelLayout:
             )
             raise TypeError(message)
         tie_again(module, tied)
-
-
-@torch.no_grad()
-def _send_whole(module: nn.Module, mesh: DeviceMesh, device: torch.device) -> None:
-    """Give a module that lies anywhere the weights of the first rank, one after the other."""
-    for one in module.modules():
-        for tensor in own_tensors(one):
-            if not tensor.is_meta:
-                sent = tensor.to(device)
-                send_from_first(mesh, [sent])
-                tensor.copy_(sent)

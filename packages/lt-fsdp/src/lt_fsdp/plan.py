@@ -6,11 +6,12 @@ from math import prod
 from typing import Any, Final
 
 from lt_fsdp.meshes import ParallelSizes, Size
+from lt_fsdp.pipeline import SCHEDULES, Schedule
 from lt_fsdp.sharding import Layout
 from lt_fsdp.tensor_styles import Styles, check_styles
 from lt_interfaces import MisconfigurationException
 
-_AXES: Final = ("replicate", "shard", "tensor")
+_AXES: Final = ("replicate", "shard", "tensor", "pipeline")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,13 @@ class ParallelPlan:
     style: "colwise" (each rank has some of a linear layer's outputs), "rowwise" (some of its inputs, as a "colwise"
     layer before it gives them), "sequence" (a norm that sees a part of each sequence), or an object of torch's
     ``ParallelStyle``. Embeddings are cut along rows or columns by the same names; what they give is whole."""
+    pipeline: int = 1
+    """Ranks that each have a stage of the model, which says what these are (`lt_fsdp.pipeline.Pipelined`). With several
+    the other axes have no length yet."""
+    pipeline_schedule: Schedule = "1f1b"
+    """"1f1b" (each stage alternates forward and backward, so that few micro-batches are under way) or "gpipe"."""
+    num_microbatches: int | None = None
+    """How many a pipeline cuts each batch into, at most: those that divide it; ``None``: two per stage."""
     auto_wrap_policy: Any = None
     """What's sharded as a unit, as for `FSDPStrategy`."""
     activation_checkpointing_policy: Any = None
@@ -53,12 +61,20 @@ class ParallelPlan:
     def __post_init__(self) -> None:
         sizes = self._asked()
         for axis, size in sizes.items():
-            if size != "auto" and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-                message = f"`{axis}={size!r}` must be a whole number of processes, at least 1, or 'auto'."
+            is_open = size == "auto" and axis != "pipeline"
+            if not is_open and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+                way_out = "" if axis == "pipeline" else ", or 'auto'"
+                message = f"`{axis}={size!r}` must be a whole number of processes, at least 1{way_out}."
                 raise MisconfigurationException(message)
         if (open_axes := [axis for axis, size in sizes.items() if size == "auto"])[1:]:
             message = f"At most one axis can be what the others leave, but {' and '.join(open_axes)} are 'auto'."
             raise MisconfigurationException(message)
+        if self.pipeline_schedule not in SCHEDULES:
+            message = f"`pipeline_schedule={self.pipeline_schedule!r}` must be one of {', '.join(SCHEDULES)}."
+            raise ValueError(message)
+        if self.num_microbatches is not None and self.num_microbatches < 1:
+            message = f"`num_microbatches={self.num_microbatches!r}` must be at least 1, or None."
+            raise ValueError(message)
         check_styles(self.tensor_styles)
         if self.tensor != 1 and not self.tensor_styles:
             message = (
@@ -77,10 +93,13 @@ class ParallelPlan:
         fixed = prod(size for size in asked.values() if isinstance(size, int))
         sizes = {axis: world_size // fixed if size == "auto" else int(size) for axis, size in asked.items()}
         if prod(sizes.values()) == world_size:
+            _refuse_beside_pipeline(sizes)
             return ParallelSizes(**sizes)
         product = " x ".join(str(size) for size in asked.values() if size != "auto")
         rest = {axis: prod(sizes[other] for other in _AXES if other != axis) for axis in _AXES}
-        fitting = [f"`{axis}={world_size // one}`" for axis, one in rest.items() if one and world_size % one == 0]
+        candidates = [axis for axis in _AXES if axis != "pipeline" or rest[axis] == 1]  # which stands alone so far
+        lengths = {axis: world_size // rest[axis] for axis in candidates if rest[axis] and not world_size % rest[axis]}
+        fitting = [f"`{axis}={length}`" for axis, length in lengths.items()]
         way_out = f" Of the axes alone, {' or '.join(fitting)} would fit." if fitting else ""
         message = (
             f"`ParallelPlan({', '.join(f'{axis}={size!r}' for axis, size in asked.items())})` asks for {product} ="
@@ -96,3 +115,13 @@ class ParallelPlan:
 
     def _asked(self) -> Mapping[str, Size]:
         return {one.name: getattr(self, one.name) for one in fields(self) if one.name in _AXES}
+
+
+def _refuse_beside_pipeline(sizes: Mapping[str, int]) -> None:
+    others = [f"`{axis}={size}`" for axis, size in sizes.items() if axis != "pipeline" and size > 1]
+    if sizes["pipeline"] > 1 and others:
+        message = (
+            f"`pipeline={sizes['pipeline']}` can't be combined with {' and '.join(others)} yet. Give the pipeline all"
+            " ranks of the job, or leave it out."
+        )
+        raise MisconfigurationException(message)
