@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sharding_ranks import Outcome, Run, file_of, mean_losses, train
+from sharding_ranks import RANKS, Outcome, Run, file_of, mean_losses, train
 
 from lt_interfaces.testing.ranks import run_in_processes
 
-LAYOUTS: Final = ("single", "ddp", "fsdp", "fsdp, sharded state")
-RANKS: Final = {"single": 1}
-"""Processes of a layout; two, where it isn't named."""
+LAYOUTS: Final = ("single", "ddp", "fsdp", "fsdp, sharded state", "tensor", "shard x tensor")
 SAVED_AT: Final = 5
 STEPS: Final = 10
 
@@ -62,7 +60,7 @@ def _losses(runs: Sequence[Run]) -> list[list[float]]:
 def _trained(runs: Sequence[Run], num_ranks: int) -> list[list[Outcome]]:
     if num_ranks == 1:
         return [train(runs)]
-    return run_in_processes(train, runs, world_size=num_ranks, timeout_seconds=110)
+    return run_in_processes(train, runs, world_size=num_ranks, timeout_seconds=250)
 
 
 def _difference(losses: Sequence[float], expected: Sequence[float]) -> float:

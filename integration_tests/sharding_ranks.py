@@ -1,6 +1,5 @@
 """A small GPT trained in every layout over processes, in a module that ranks import by name."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +11,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lt_core import LightningModule, Trainer
-from lt_fsdp import FSDPStrategy
+from lt_fsdp import FSDPStrategy, ModelParallelStrategy, ParallelPlan
 from lt_interfaces import Callback
 from lt_strategies import DDPStrategy
 
 GLOBAL_BATCH_SIZE: Final = 8
+_COLWISE: Final = ("attention.query", "attention.key", "attention.value", "up")
+_ROWWISE: Final = ("attention.out", "down")
+STYLES: Final = {
+    f"model.blocks.*.{name}": style for style, names in (("colwise", _COLWISE), ("rowwise", _ROWWISE)) for name in names
+}
 LAYOUTS: Final[dict[str, Callable[[], Any]]] = {
     "single": lambda: "single_device",
     "ddp": DDPStrategy,
@@ -25,8 +29,16 @@ LAYOUTS: Final[dict[str, Callable[[], Any]]] = {
     "fsdp, kept after forward": lambda: FSDPStrategy(sharding_strategy="SHARD_GRAD_OP"),
     "fsdp, recomputed": lambda: FSDPStrategy(activation_checkpointing_policy={Block}),
     "fsdp, offloaded": lambda: FSDPStrategy(cpu_offload=True),
+    "tensor": lambda: ModelParallelStrategy(plan=ParallelPlan(shard=1, tensor=2, tensor_styles=STYLES)),
+    "shard x tensor": lambda: ModelParallelStrategy(plan=ParallelPlan(shard=2, tensor=2, tensor_styles=STYLES)),
     "hybrid": lambda: FSDPStrategy(sharding_strategy="HYBRID_SHARD", device_mesh=(2, 2)),
 }
+
+
+RANKS: Final = {"single": 1, "hybrid": 4, "shard x tensor": 4}
+"""Processes of a layout; two, where it isn't named."""
+SHARES: Final = {"single": 1, "tensor": 1, "hybrid": 4}
+"""On how many different batches the ranks of a layout train at once; two, where it isn't named."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +142,8 @@ def new_trainer(run: Run, num_devices: int, **arguments: Any) -> Trainer:
     )
 
 
-def training_data(num_ranks: int) -> DataLoader[Tensor]:
-    return DataLoader(TextWindows(352), GLOBAL_BATCH_SIZE // num_ranks)
+def training_data(num_shares: int) -> DataLoader[Tensor]:
+    return DataLoader(TextWindows(352), GLOBAL_BATCH_SIZE // num_shares)
 
 
 def train(runs: Sequence[Run]) -> list[Outcome]:
@@ -142,9 +154,8 @@ def train(runs: Sequence[Run]) -> list[Outcome]:
 def _train(run: Run) -> Outcome:
     torch.set_num_threads(1)
     torch.manual_seed(5)
-    num_ranks = 1 if run.layout == "single" else int(os.environ["WORLD_SIZE"])
-    module, trainer = Net(run), new_trainer(run, num_ranks)
-    trainer.fit(module, training_data(num_ranks), ckpt_path=run.resume)
+    module, trainer = Net(run), new_trainer(run, RANKS.get(run.layout, 2))
+    trainer.fit(module, training_data(SHARES.get(run.layout, 2)), ckpt_path=run.resume)
     module.outcome.logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
     return module.outcome
 

@@ -6,6 +6,9 @@ from functools import cache
 import pytest
 from checkpoint_matrix import LAYOUTS, Continued, matrix
 
+# Jobs of up to four processes, on machines with two cores that do other things, too.
+pytestmark = pytest.mark.timeout(300)
+
 
 @cache
 def found() -> dict[tuple[str, str], Continued]:

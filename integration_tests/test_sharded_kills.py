@@ -15,6 +15,7 @@ import pytest
 from jobs import SCRIPT, TORCHRUN, run_job, trained
 
 STEPS = 20
+pytestmark = pytest.mark.timeout(300)  # four jobs, one after the other, in the longest of these tests
 
 
 @pytest.fixture(scope="module")
