@@ -34,13 +34,10 @@ class EngineModule(nn.Module):
     Args:
         module: the user's.
         config: DeepSpeed's.
-        ranks: which process this is.
         excludes_frozen: leave frozen parameters out of the engine's own folders.
     """
 
-    def __init__(
-        self, module: nn.Module, config: Mapping[str, Any], *, ranks: Ranks, excludes_frozen: bool = False
-    ) -> None:
+    def __init__(self, module: nn.Module, config: Mapping[str, Any], *, excludes_frozen: bool = False) -> None:
         super().__init__()
         earlier = _LIVE.get(module)
         if earlier is not None:
@@ -48,7 +45,7 @@ class EngineModule(nn.Module):
         _LIVE[module] = self
         self.module = module
         # Not as submodules: parameters and states must appear once.
-        vars(self).update(engine=None, optimizer=None, _config=config, _ranks=ranks)
+        vars(self).update(engine=None, optimizer=None, _config=config)
         vars(self).update(excludes_frozen=excludes_frozen, _is_stepping_by_hand=False, _has_whole_gradients=False)
 
     engine: Any
@@ -58,7 +55,6 @@ class EngineModule(nn.Module):
     excludes_frozen: bool
     """Whether frozen parameters are left out of the engine's own folders."""
     _config: Mapping[str, Any]
-    _ranks: Ranks
     _is_stepping_by_hand: bool
     _has_whole_gradients: bool
     _trained: list[int]
@@ -155,7 +151,7 @@ class EngineModule(nn.Module):
         zero = self.zero_optimizer
         norm = zero.scaled_global_norm() if self.stage < 3 else _norm_under_stage_3(zero)
         zero.clip_grad = float(max_norm)
-        return torch.as_tensor(norm).to(self._device()).float() / float(zero.loss_scale)
+        return torch.as_tensor(norm).to(self.engine.device).float() / float(zero.loss_scale)
 
     def _refuse_second_last_backward(self) -> None:
         is_last = self.engine.is_gradient_accumulation_boundary()
@@ -195,9 +191,6 @@ class EngineModule(nn.Module):
                 " `strategy='fsdp'` or 'ddp'."
             )
             raise MisconfigurationException(message)
-
-    def _device(self) -> torch.device:
-        return self._ranks.device
 
     def _make_engine(self, optimizer: Optimizer | None) -> None:
         config = self._config

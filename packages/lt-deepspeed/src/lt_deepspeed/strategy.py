@@ -198,9 +198,7 @@ class DeepSpeedStrategy(Strategy):
         if not is_trained and self._stage < 3:
             _send_from_rank_zero(module)
             return module, optimizers
-        placed = EngineModule(
-            module, self._config, ranks=self._job.ranks, excludes_frozen=self._source.options.exclude_frozen_parameters
-        )
+        placed = EngineModule(module, self._config, excludes_frozen=self._source.options.exclude_frozen_parameters)
         self._modules.append(placed)
         if make_optimizers is None:
             placed.evaluate()
