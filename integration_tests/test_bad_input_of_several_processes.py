@@ -84,7 +84,7 @@ def test_settings_that_differ_from_what_was_started(
 
 def test_strategies_by_wrong_names() -> None:
     assert "Did you mean `ddp`?" in refusal(lambda: Trainer(strategy="dpp"))
-    assert "pip install lt-fsdp" in refusal(lambda: Trainer(strategy="fsdp"))
+    assert "Did you mean `fsdp`?" in refusal(lambda: Trainer(strategy="fsdb"))
     assert "Did you mean `find_unused_parameters`?" in refusal(lambda: DDPStrategy(find_unused_parameter=True))
 
 

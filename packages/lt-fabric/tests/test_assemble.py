@@ -54,13 +54,17 @@ def test_two_checkpoint_ios_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "line"),
+    ("kind", "arguments", "line"),
     [
-        ({"precision": "bf16-mixed"}, "pip install lt-precision"),
-        ({"strategy": "fsdp"}, "pip install lt-fsdp"),
+        ("precisions", {"precision": "bf16-mixed"}, "pip install lt-precision"),
+        ("strategies", {"strategy": "fsdp"}, "pip install lt-fsdp"),
+        ("strategies", {"strategy": "deepspeed_stage_3"}, "pip install lt-deepspeed"),
     ],
 )
-def test_what_is_not_installed_gets_its_install_line(arguments: dict[str, Any], line: str) -> None:
+def test_what_is_not_installed_gets_its_install_line(
+    monkeypatch: pytest.MonkeyPatch, kind: str, arguments: dict[str, Any], line: str
+) -> None:
+    hide(monkeypatch, kind, *arguments.values())
     with pytest.raises(ValueError, match=line):
         put_together(**arguments)
 

@@ -2,6 +2,7 @@ import lt_callbacks as callbacks
 import lt_checkpoint_io as checkpoint_io
 import lt_core as core
 import lt_datamodules as datamodules
+import lt_deepspeed as deepspeed
 import lt_fabric as fabric
 import lt_fsdp as fsdp
 import lt_interfaces as interfaces
@@ -27,6 +28,7 @@ __all__ = [
     "checkpoint_io",
     "core",
     "datamodules",
+    "deepspeed",
     "fabric",
     "fsdp",
     "interfaces",

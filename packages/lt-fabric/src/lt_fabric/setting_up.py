@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from lt_fabric.compiled import recompile, unwrap_compiled
 from lt_fabric.data import seed_workers, with_distributed_sampler, with_shared_iterable
 from lt_fabric.data.fabric_loader import FabricDataLoader
+from lt_fabric.data.shared_order import data_share
 from lt_fabric.runtime import Runtime
 from lt_fabric.wrappers import FabricModule, is_wrapped
 from lt_interfaces import Strategy
@@ -50,7 +51,7 @@ def set_up_loader(
         seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
         loader = with_distributed_sampler(loader, num_replicas=sharing["num_replicas"], rank=sharing["rank"], seed=seed)
         loader = with_shared_iterable(loader, num_replicas=sharing["num_replicas"], rank=sharing["rank"])
-    seed_workers(loader, strategy.global_rank)
+    seed_workers(loader, data_share(strategy).index)  # ranks that have the same samples draw the same
     return FabricDataLoader(strategy.setup_dataloader(loader), strategy.root_device if move_to_device else None)
 
 

@@ -70,6 +70,7 @@ _INSTALL: Final[Mapping[str, Mapping[str, Iterable[str]]]] = {
     "checkpoint_ios": {
         "lt-fabric": ("local",),
         "lt-checkpoint-io": ("torch", "async", "distributed"),
+        "lt-deepspeed": ("deepspeed",),
     },
     "loggers": {"lt-loggers": ("csv", "tensorboard", "dummy")},
     "profilers": {"lt-profilers": ("simple", "advanced", "pytorch", "xla")},

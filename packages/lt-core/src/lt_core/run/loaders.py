@@ -31,6 +31,7 @@ from lt_fabric.data import (
 from lt_fabric.data.combined_loader import Step
 from lt_fabric.data.fetching import MarkedStep
 from lt_fabric.data.item_seeding import item_seed, with_seeded_items
+from lt_fabric.data.shared_order import data_share
 from lt_fabric.data.workers import seed_workers
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.strategy import Capability, Strategy
@@ -170,7 +171,7 @@ class StageLoaders:
 
             loader = in_equally_many_batches(loader, stage)
         warn_if_length_is_guessed(loader, stage)
-        seed_workers(loader, strategy.global_rank)
+        seed_workers(loader, data_share(strategy).index)  # ranks that have the same samples draw the same
         if self.item_seed is not None:
             loader = with_seeded_items(loader, self.item_seed)
         return strategy.setup_dataloader(loader)
