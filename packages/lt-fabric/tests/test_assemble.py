@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import torch
-from fabric_pretence import ManyAccelerator, ManyStrategy, ScriptLauncher, offer
+from fabric_pretence import ManyAccelerator, ManyStrategy, ScriptLauncher, hide, offer
 
 from lt_fabric.assemble import assemble
 from lt_fabric.cpu import CPUAccelerator
