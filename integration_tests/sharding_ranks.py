@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from small_gpt import Block, SmallGPT, TextWindows, loss_of
+from small_gpt import Block, SmallGPT, StagedGPT, TextWindows, loss_of
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -31,13 +31,16 @@ LAYOUTS: Final[dict[str, Callable[[], Any]]] = {
     "fsdp, offloaded": lambda: FSDPStrategy(cpu_offload=True),
     "tensor": lambda: ModelParallelStrategy(plan=ParallelPlan(shard=1, tensor=2, tensor_styles=STYLES)),
     "shard x tensor": lambda: ModelParallelStrategy(plan=ParallelPlan(shard=2, tensor=2, tensor_styles=STYLES)),
+    "pipeline": lambda: ModelParallelStrategy(
+        plan=ParallelPlan(shard=1, pipeline=2), save_distributed_checkpoint=False
+    ),
     "hybrid": lambda: FSDPStrategy(sharding_strategy="HYBRID_SHARD", device_mesh=(2, 2)),
 }
 
 
 RANKS: Final = {"single": 1, "hybrid": 4, "shard x tensor": 4}
 """Processes of a layout; two, where it isn't named."""
-SHARES: Final = {"single": 1, "tensor": 1, "hybrid": 4}
+SHARES: Final = {"single": 1, "tensor": 1, "pipeline": 1, "hybrid": 4}
 """On how many different batches the ranks of a layout train at once; two, where it isn't named."""
 
 
@@ -82,7 +85,8 @@ class Net(LightningModule):
     def new_model(self) -> SmallGPT:
         with torch.random.fork_rng():
             torch.manual_seed(3)
-            return SmallGPT(num_blocks=self.run.num_blocks)
+            kind = StagedGPT if self.run.layout == "pipeline" else SmallGPT
+            return kind(num_blocks=self.run.num_blocks)
 
     def configure_model(self) -> None:
         if self.run.on_meta and not hasattr(self, "model"):

@@ -1,5 +1,6 @@
 """A small GPT that reads real text, byte by byte; in a module that ranks import by name."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -64,13 +65,43 @@ class SmallGPT(nn.Module):
         return self.head(self.norm(states))
 
 
+class Embedding(nn.Module):
+    """What a GPT begins with, as a module of its own."""
+
+    def __init__(self, tokens: nn.Embedding, positions: nn.Embedding) -> None:
+        super().__init__()
+        self.tokens, self.positions = tokens, positions
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1], device=tokens.device))
+
+
+class StagedGPT(SmallGPT):
+    """The same, which says what its stages are, and returns the loss."""
+
+    def pipeline_stages(self, num_stages: int) -> list[nn.Module]:
+        layers = [Embedding(self.embedding, self.positions), *self.blocks, self.norm, self.head]
+        bounds = [round(number * len(layers) / num_stages) for number in range(num_stages + 1)]
+        return [nn.Sequential(*layers[start:end]) for start, end in pairwise(bounds)]
+
+    def pipeline_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+    def forward(self, tokens: Tensor, targets: Tensor | None = None) -> Tensor:
+        assert targets is not None
+        return self.pipeline_loss(super().forward(tokens), targets)
+
+
 def loss_of(model: nn.Module, tokens: Tensor) -> Tensor:
     """Return how badly the model foretells each next byte.
 
     Args:
-        model: gives logits of the shape (batch, length, 256).
+        model: gives logits of the shape (batch, length, 256), or, if it has stages, the loss.
         tokens: of the shape (batch, length + 1).
     """
+    if hasattr(model, "pipeline_stages"):
+        loss: Tensor = model(tokens[:, :-1], tokens[:, 1:])
+        return loss
     logits = model(tokens[:, :-1])
     return nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
 

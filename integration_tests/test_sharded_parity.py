@@ -17,7 +17,7 @@ MOST: Final[dict[str, Any]] = {"accumulation": 2, "clip": 1.0}
 RUNS: Final = [
     *(
         Run("", layout, **setting)
-        for layout in ("fsdp", "tensor", "shard x tensor", "hybrid")
+        for layout in ("fsdp", "tensor", "pipeline", "shard x tensor", "hybrid")
         for setting in (PLAIN, MOST)
     ),
     # What differs from another one in where things are kept, not in what's computed.
