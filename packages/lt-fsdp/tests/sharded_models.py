@@ -138,6 +138,24 @@ def weights_built_from_meta() -> list[float]:
     return sums
 
 
+def pretrained_on_meta() -> tuple[str, list[str], bool]:
+    """Return what's said of weights loaded into a module on meta, and whether they're there after the way out."""
+    strategy, pretrained = connected(), seeded(Blocks).state_dict()
+    said, notes = "", []
+    try:
+        with strategy.init_context():
+            Blocks().load_state_dict(pretrained)
+    except UserWarning as lost:
+        said, notes = str(lost), lost.__notes__
+    with strategy.init_context():
+        model = Blocks()
+        model.load_state_dict(pretrained, assign=True)
+    strategy.setup(model, None)
+    found = {name: whole(value) for name, value in model.state_dict().items()}
+    strategy.teardown()
+    return said, notes, all(torch.equal(found[name], value) for name, value in pretrained.items())
+
+
 def failures() -> dict[str, str]:
     """Return what's said of models that can't be sharded."""
     said: dict[str, str] = {}

@@ -33,6 +33,13 @@ def test_a_model_on_meta_gets_its_layers_own_first_values_the_same_on_all_ranks(
     assert len(set(first)) == len(first), "every layer was filled"
 
 
+def test_weights_loaded_into_a_model_on_meta_are_not_lost_in_silence() -> None:
+    for said, notes, are_there in run_in_processes(sharded_models.pretrained_on_meta):
+        assert "no-op" in said
+        assert "`assign=True`" in notes[0]
+        assert are_there
+
+
 def test_models_that_cannot_be_sharded_are_refused_with_the_way_out() -> None:
     for said in run_in_processes(sharded_models.failures):
         assert "`blocks.0.weight`, `blocks.1.weight`" in said["tied"]

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from lt_fsdp.arguments import ignored_parameters, mixed_precision_policy, offload_policy, reshards
 from lt_fsdp.meshes import check_hybrid_sizes, sharding_mesh
+from lt_fsdp.meta import made_on_meta
 from lt_fsdp.sharding import Layout, Sharder, sharded_tops
 from lt_fsdp.training import ShardedTraining, StateDictType
 from lt_interfaces import (
@@ -181,7 +182,7 @@ class FSDPStrategy(Strategy):
                 on the CPU, whole.
         """
         self._leaves_weights_open = bool(empty_init)
-        return on_device(torch.device("cpu" if empty_init is False else "meta"))
+        return on_device(torch.device("cpu")) if empty_init is False else made_on_meta()
 
     def setup(
         self,

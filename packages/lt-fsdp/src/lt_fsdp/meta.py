@@ -1,13 +1,38 @@
 """Giving memory to modules that were made on the meta device, one unit at a time."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from lt_fsdp.shards import fill
+
+_LOST: Final = "copying from a non-meta parameter in the checkpoint to a meta parameter"
+"""What torch says of it."""
+
+
+@contextmanager
+def made_on_meta() -> Iterator[None]:
+    """Create modules on the meta device, and refuse to load weights into them, which torch would leave out.
+
+    Raises:
+        UserWarning: torch's, as an error, with what to do instead.
+    """
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.filterwarnings("error", message=f".*{_LOST}")
+        try:
+            yield
+        except UserWarning as lost:
+            if _LOST in str(lost):
+                lost.add_note(
+                    "What's made here stands on the meta device, without memory. Pass `assign=True` to"
+                    " `load_state_dict` to give it these weights, or make the module in `__init__`."
+                )
+            raise
 
 
 def fill_from_meta(modules: Iterable[nn.Module], device: torch.device, *, initialise: bool) -> None:

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from lt_fsdp.fsdp import CANT
 from lt_fsdp.meshes import Size, sizes_of
+from lt_fsdp.meta import made_on_meta
 from lt_fsdp.parallel_layout import Parallelize, ParallelLayout
 from lt_fsdp.pipelined_state import clip_gradients as clip_stages
 from lt_fsdp.pipelined_training import PipelinedTraining
@@ -208,7 +209,7 @@ class ModelParallelStrategy(Strategy):
             empty_init: ``True`` creates it on the meta device, with values left open, as a checkpoint brings them.
         """
         self._leaves_weights_open = bool(empty_init)
-        return on_device(torch.device("meta") if empty_init else self.root_device)
+        return made_on_meta() if empty_init else on_device(self.root_device)
 
     def setup(
         self,
