@@ -360,10 +360,10 @@ def _median(costs: list[Cost], kind: str) -> float:
     return statistics.mean(statistics.median(getattr(cost, kind)) for cost in costs)
 
 
-def setting(rounds: int, steps: int) -> str:
+def setting(rounds: int, steps: int, jobs: int) -> str:
     """Return in a sentence what the numbers hold for."""
     return (
-        f"Medians of {rounds} rounds of {steps} steps on {WORLD_SIZE} ranks, with the quartiles of the ratios; Python"
+        f"Medians of {jobs} jobs with {rounds} rounds of {steps} steps each, on {WORLD_SIZE} ranks, with the quartiles of the ratios; Python"
         f" {platform.python_version()}, torch {torch.__version__}, gloo; {platform.machine()}, {os.cpu_count()} cores."
     )
 
@@ -377,7 +377,8 @@ def write(page: Path, text: str) -> None:
 def main() -> None:
     """Measure as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--jobs", type=int, default=5, help="how many times processes are started anew")
+    parser.add_argument("--rounds", type=int, default=4, help="of each job")
     parser.add_argument("--steps", type=int, default=300, help="measured steps per round")
     parser.add_argument("--size", choices=SIZES, action="append", help="only this model")
     parser.add_argument("--profile", metavar="VARIANT", help="print a profile of one variant on rank 0 and stop")
@@ -387,8 +388,13 @@ def main() -> None:
     if arguments.profile:
         print(run_in_processes(profile, arguments.profile, sizes[0], arguments.steps, timeout_seconds=limit)[0])
         return
-    ranks = run_in_processes(measure, sizes, arguments.rounds, arguments.steps, timeout_seconds=limit)
-    text = f"{table(ranks)}\n\n{setting(arguments.rounds, arguments.steps)}"
+    # One job may be laid out in memory and over cores more luckily than another, for all its rounds.
+    jobs = range(arguments.jobs)
+    measured = (
+        run_in_processes(measure, sizes, arguments.rounds, arguments.steps, timeout_seconds=limit) for _ in jobs
+    )
+    ranks = [rank for job in measured for rank in job]
+    text = f"{table(ranks)}\n\n{setting(arguments.rounds, arguments.steps, arguments.jobs)}"
     print(text)
     if arguments.write:
         write(arguments.write, text)

@@ -18,7 +18,7 @@ import torch
 from torch.multiprocessing.spawn import start_processes
 
 # What isn't installed is left out; with the rest, the server forks processes that have imported everything already.
-_PRELOADED = ["torch", "torch.distributed", "torch.nn.parallel", "torch.utils.data", "lt_core", "lt_strategies.ddp", "lt_fsdp"]
+_PRELOADED = ["torch", "torch.nn.parallel", "torch.utils.data", "lt_core", "lt_strategies.ddp", "lt_fsdp"]
 
 
 @dataclass(frozen=True)
