@@ -363,7 +363,7 @@ def _median(costs: list[Cost], kind: str) -> float:
 def setting(rounds: int, steps: int, jobs: int) -> str:
     """Return in a sentence what the numbers hold for."""
     return (
-        f"Medians of {jobs} jobs with {rounds} rounds of {steps} steps each, on {WORLD_SIZE} ranks, with the quartiles of"
+        f"Medians of {jobs} jobs with {rounds} rounds of {steps} steps each, on {WORLD_SIZE} ranks, with quartiles of"
         f" the ratios; Python {platform.python_version()}, torch {torch.__version__}, gloo; {platform.machine()},"
         f" {os.cpu_count()} cores."
     )
