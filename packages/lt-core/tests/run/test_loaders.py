@@ -15,6 +15,7 @@ from lt_fabric.data import CombinedLoader
 from lt_fabric.single_device import SingleDeviceStrategy
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.rng import capture_rng_state
+from lt_interfaces.strategy import Capability
 
 STRATEGY = SingleDeviceStrategy("cpu")
 
@@ -414,3 +415,17 @@ def test_one_process_needs_no_distributed_sampler(tmp_path: Path) -> None:
 def test_fit_without_training_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MisconfigurationException, match="train_dataloaders"):
         trainer_with(tmp_path).fit(Net())
+
+
+class Together(SingleDeviceStrategy):
+    """Stands for a strategy whose ranks compute each batch together, on the only rank."""
+
+    def supports(self, part: Any) -> bool:
+        return part is not Capability.UNEVEN_EVALUATION
+
+
+def test_one_rank_alone_evaluates_a_stream_whatever_its_strategy() -> None:
+    source = LoaderSource("val", DataLoader(Count(), batch_size=2), is_hook=False)
+    loaders = StageLoaders(source, rules_of("val", "sequential"))
+    loaders.load(Together("cpu"), 0)
+    assert len(list(loaders.steps())) == 4

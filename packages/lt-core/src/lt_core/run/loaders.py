@@ -188,7 +188,7 @@ class StageLoaders:
             for loader, of_ranks in zip(combined.flattened, lengths, strict=True)
         ]
         self.everywhere = [everywhere for _, everywhere in counted]
-        if not strategy.supports(Capability.UNEVEN_EVALUATION):
+        if strategy.world_size > 1 and not strategy.supports(Capability.UNEVEN_EVALUATION):
             _require_equal(self.everywhere, lengths, limit=limit, stage=stage)
         combined.limits = counts = [count for count, _ in counted]
         return counts
