@@ -1,6 +1,7 @@
 """What ranks of DDP tests do, in a module that their processes import by name."""
 
 import os
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -219,6 +220,7 @@ def own_group_of_other_order(folder: str) -> str:
     """Return why a group in which ranks are the other way round is refused."""
     rank = 1 - int(os.environ["LOCAL_RANK"])
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    time.sleep(1 - rank)  # whoever comes late finds nobody to meet: the other one was refused
     try:
         connected()
     except RuntimeError as error:

@@ -91,6 +91,11 @@ def test_group_of_the_program_is_used_and_left_alone(
 
 
 @pytest.mark.usefixtures("group_of_the_program")
-def test_group_of_another_size_is_refused(group: ProcessGroup, store: JobStore) -> None:
+def test_group_of_another_size_is_refused(group: ProcessGroup) -> None:
     with pytest.raises(RuntimeError, match=r"rank 0 of 1, but the run has rank 0 of 2.*`init_process_group`"):
-        group.join(store, Ranks(0, 0, 0, 2, torch.device("cpu")))
+        group.refuse_other(Ranks(0, 0, 0, 2, torch.device("cpu")))
+
+
+def test_group_of_ours_with_another_size_may_be_left_for_a_new_one(group: ProcessGroup, store: JobStore) -> None:
+    group.join(store, ALONE)
+    group.refuse_other(Ranks(0, 0, 0, 2, torch.device("cpu")))

@@ -88,6 +88,7 @@ class JobProcesses:
         self.ranks = ranks_of(assembly)
         set_global_rank(self.ranks.global_rank)
         assembly.accelerator.setup_device(self.ranks.device)
+        self._group.refuse_other(self.ranks)  # ranks that meet first wait for those which refused
         store = self._group.meet(assembly.environment, self.ranks)
         self._watch = FailureWatch(
             store, rank=self.ranks.global_rank, world_size=self.ranks.world_size, abort=self._group.abort

@@ -10,6 +10,7 @@ from torch.distributed import distributed_c10d
 
 from lt_interfaces import ClusterEnvironment
 from lt_strategies.forking import make_forks_safe
+from lt_strategies.gloo_threads import wait_until_idle
 from lt_strategies.group_sockets import GROUP_SOCKETS
 from lt_strategies.job_store import JobStore
 from lt_strategies.patience import wait_for_all
@@ -36,6 +37,24 @@ class ProcessGroup:
         self.backend: Final = backend
         self.timeout: Final = timeout
 
+    def refuse_other(self, ranks: Ranks) -> None:
+        """Refuse a group that the program has made by itself, where it's not of these ranks; nobody is waited for.
+
+        Raises:
+            RuntimeError: this process has another rank in it, or it's of another size.
+        """
+        if not dist.is_initialized():
+            return
+        found = (dist.get_rank(), dist.get_world_size())
+        is_ours = any(kept[1:] == found for kept in _KEPT)
+        if found != (ranks.global_rank, ranks.world_size) and not is_ours:
+            message = (
+                f"A process group is there already in which this process has rank {found[0]} of {found[1]}, but the run"
+                f" has rank {ranks.global_rank} of {ranks.world_size}. Leave `init_process_group` out, or make both"
+                " agree by `devices` and `num_nodes`."
+            )
+            raise RuntimeError(message)
+
     def meet(self, environment: ClusterEnvironment, ranks: Ranks) -> JobStore:
         """Return the job's store, where the ranks find each other."""
         return JobStore.open(
@@ -50,14 +69,12 @@ class ProcessGroup:
         """Become one of the job's ranks; returns when all have.
 
         Raises:
-            RuntimeError: the program has made a group of another size or in other order by itself.
             TimeoutError: a rank never came.
         """
         backend = default_backend(ranks.device) if self.backend is None else with_cpu(self.backend, ranks.device)
         wanted = (backend, ranks.global_rank, ranks.world_size)
         if dist.is_initialized():
             if wanted in _KEPT or not _KEPT:
-                _refuse_other_group(ranks)
                 return
             self.leave()
         group_store = store.group_store()
@@ -113,18 +130,8 @@ def with_cpu(backend: str, device: torch.device) -> str:
     return backend if takes_cpu else f"cpu:gloo,{device.type}:{backend}"
 
 
-def _refuse_other_group(ranks: Ranks) -> None:
-    found = (dist.get_rank(), dist.get_world_size())
-    if found != (ranks.global_rank, ranks.world_size):
-        message = (
-            f"A process group is there already in which this process has rank {found[0]} of {found[1]}, but the run has"
-            f" rank {ranks.global_rank} of {ranks.world_size}. Leave `init_process_group` out, or make both agree by"
-            " `devices` and `num_nodes`."
-        )
-        raise RuntimeError(message)
-
-
 @atexit.register
 def _leave_at_exit() -> None:
     if _KEPT and dist.is_initialized():
         dist.destroy_process_group()
+    wait_until_idle()

@@ -64,7 +64,7 @@ class FailureWatch:
         """
         self._is_over.set()
         REPORTER.during_run(None)
-        self._thread.join(timeout=1)
+        self._thread.join(timeout=_LEAVERS_SECONDS)
         self._interruption.uninstall()
         self._board.leave(patience_seconds=_LEAVERS_SECONDS)
 
