@@ -1,5 +1,7 @@
 """Running a step of a module through the forward of what wraps it."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -20,6 +22,7 @@ class StepRedirection:
         wrapper: what to call; the original itself where its own ``__call__`` has the hooks.
         original: the module that has the step; its ``forward`` is called by the wrapper at the end.
         name: the step.
+        explain: told of a `RuntimeError` on its way out, to add a note where it can say more.
 
     >>> class Net(nn.Module):
     ...     def training_step(self, batch):
@@ -29,10 +32,18 @@ class StepRedirection:
     2
     """
 
-    def __init__(self, wrapper: nn.Module, original: nn.Module, name: str) -> None:
+    def __init__(
+        self,
+        wrapper: nn.Module,
+        original: nn.Module,
+        name: str,
+        *,
+        explain: Callable[[RuntimeError], None] | None = None,
+    ) -> None:
         self._wrapper = wrapper
         self._original = original
         self._name = name
+        self._explain = explain
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the step with these arguments and return what the wrapper returns.
@@ -42,15 +53,13 @@ class StepRedirection:
         """
         # An instance's attribute wins over the class's method; vars() leaves out the checks of nn.Module.__setattr__.
         attributes = vars(self._original)
-        was_patched, own_forward = "forward" in attributes, attributes.get("forward")
+        restore = (
+            partial(attributes.__setitem__, "forward", attributes["forward"])
+            if "forward" in attributes
+            else partial(attributes.pop, "forward")
+        )
         step = getattr(self._original, self._name)
         reached = False
-
-        def restore() -> None:
-            if was_patched:
-                attributes["forward"] = own_forward
-            else:
-                attributes.pop("forward", None)
 
         def run_step(*step_args: Any, **step_kwargs: Any) -> Any:
             nonlocal reached
@@ -61,8 +70,13 @@ class StepRedirection:
         attributes["forward"] = run_step
         try:
             output = self._wrapper(*args, **kwargs)
+        except RuntimeError as error:
+            if self._explain is not None:
+                self._explain(error)
+            raise
         finally:
-            restore()
+            if not reached:
+                restore()
         if not reached:
             message = (
                 f"`{self._name}` was not run: {type(self._wrapper).__name__} never called `forward` of "

@@ -95,6 +95,7 @@ class DDPStrategy(Strategy):
         self._wrapping = Wrapping({name: value for name, value in arguments.items() if value is not None}, comm_hook)
         self._averaging = ModelAveraging.of(ddp_comm_state, model_averaging_period)
         self._assembly: Assembly | None = None
+        self._precision: Precision
         self._modules: list[tuple[nn.Module, frozenset[str]]] = []
         self._window: RanksWindow | None = None
 
@@ -104,6 +105,7 @@ class DDPStrategy(Strategy):
         if assembly.sync_batchnorm:
             refuse_on_cpu(assembly.accelerator)
         self._assembly = assembly
+        self._precision = assembly.precision
         self._wrapping.clear()
         self._modules.clear()
         self._window = None
@@ -205,8 +207,9 @@ class DDPStrategy(Strategy):
         return self._wrapping.unsynchronised(wrapped)
 
     def backward(self, loss: Tensor, run_backward: Callable[..., None], *args: Any, **kwargs: Any) -> None:
-        self._wrapping.prepare_backward(loss)
-        self._parts.precision.backward(loss, run_backward, *args, **kwargs)
+        if self._wrapping.manual:
+            self._wrapping.prepare_backward(loss)
+        self._precision.backward(loss, run_backward, *args, **kwargs)
 
     def optimizer_step(
         self,
@@ -215,7 +218,7 @@ class DDPStrategy(Strategy):
         before_step: Callable[[Optimizer], None],
         **kwargs: Any,
     ) -> Any:
-        result = self._parts.precision.optimizer_step(optimizer, closure, before_step, **kwargs)
+        result = self._precision.optimizer_step(optimizer, closure, before_step, **kwargs)
         if self._averaging is not None:
             self._averaging.after_step(optimizer)
         return result

@@ -36,12 +36,13 @@ class SharedFlagExchange(FlagExchange):
     def __init__(self, words: memoryview, *, rank: int, world_size: int, every: int = 1) -> None:
         self._words: Final = words
         self._rank: Final = rank
-        self._world_size: Final = world_size
+        self._places: Final = [range(slot, world_size * _SLOTS, _SLOTS) for slot in range(_SLOTS)]
+        """Where the ranks write in the exchanges with even numbers, and in those with odd ones."""
         self._every: Final = every
         self._boundaries = 0
         self._number = 0
         self._num_flags = 0
-        self._outcome: Sequence[int] | None = None
+        self._outcome: list[int] | None = None
 
     def exchange(self, flags: Sequence[bool]) -> Sequence[int] | None:
         self._boundaries += 1
@@ -51,24 +52,26 @@ class SharedFlagExchange(FlagExchange):
         self._number += 1
         self._num_flags = len(flags)
         self._outcome = None
-        bits = sum(1 << place for place, flag in enumerate(flags) if flag)
-        self._words[self._place(self._rank)] = (self._number << _BITS) | bits
+        bits = sum(1 << place for place, flag in enumerate(flags) if flag) if True in flags else 0
+        self._words[self._places[self._number % _SLOTS][self._rank]] = (self._number << _BITS) | bits
         return outcome
 
     def settle(self) -> Sequence[int]:
-        if self._outcome is None and self._number:
-            raised = [self._flags_of(rank) for rank in range(self._world_size)]
-            counted = any(raised)  # usually nobody raised any
-            places = range(self._num_flags)
-            self._outcome = [sum(bits >> place & 1 for bits in raised) if counted else 0 for place in places]
-        return self._outcome or []
+        if self._outcome is not None or not self._number:
+            return self._outcome or []
+        self._outcome = [0] * self._num_flags
+        unraised = self._number << _BITS
+        for place in self._places[self._number % _SLOTS]:
+            # Usually a rank has written long ago, and nobody raised any flag.
+            if self._words[place] != unraised:
+                bits = self._flags_at(place)
+                for flag in range(self._num_flags):
+                    self._outcome[flag] += bits >> flag & 1
+        return self._outcome
 
-    def _place(self, rank: int) -> int:
-        return rank * _SLOTS + self._number % _SLOTS
-
-    def _flags_of(self, rank: int) -> int:
+    def _flags_at(self, place: int) -> int:
         """Return the flags of a rank in this exchange, once it has written them."""
-        place, pause = self._place(rank), 0.0
+        pause = 0.0
         word: int = self._words[place]
         while word >> _BITS != self._number:
             time.sleep(pause)

@@ -45,30 +45,39 @@ class RanksWindow(AccumulationWindow):
         self._group = group
         self._weights = LossWeights()
         self._reference: Tensor | None = None
-        self._is_synchronised = False
+        self._is_plain = False
+        """Whether it's of one micro-batch without a weight so far: those gradients are right as they are."""
+        self._is_on: bool | None = None
 
     def reopen(self, length: int) -> None:
         """Forget the last window and plan one of ``length`` micro-batches."""
         self.held = 0
-        self._is_synchronised = False
-        self._weights.reopen(length)
+        self._is_plain = length == 1
+        if not self._is_plain:
+            self._weights.reopen(length)
 
     def begin(self, *, is_last: bool) -> None:
-        self._is_synchronised = is_last
-        self._sync.switch(is_on=is_last)
+        if is_last is not self._is_on:
+            self._is_on = is_last
+            self._sync.switch(is_on=is_last)
 
     def add(self, loss: Tensor, weight: Number | None = None) -> Tensor:
         self.held += 1
         if weight is None:
-            return self._weights.scaled(loss)
+            return loss if self._is_plain else self._weights.scaled(loss)
+        if self._is_plain:
+            self._is_plain = False
+            self._weights.reopen(1)
         weight = torch.as_tensor(weight, dtype=torch.float32, device=self._device).detach()
         if self._reference is None:
             self._reference = torch.as_tensor(positive(collectives.reduce(weight, op="max", group=self._group)))
         return self._weights.scaled(loss, weight, reference=self._reference)
 
     def close(self) -> None:
-        if self.held and not self._is_synchronised:
+        if self.held and not self._is_on:
             self._sync.catch_up()  # the window ended before the micro-batch that was to be its last
+        if self._is_plain:
+            return
         total = self._weights.total
         if self._weights.reference is None or not isinstance(total, Tensor):
             factor = self._weights.factor()
@@ -79,9 +88,13 @@ class RanksWindow(AccumulationWindow):
             self._rescale(factor)
 
     def state_dict(self) -> dict[str, Any]:
+        if self._is_plain:
+            self._weights.reopen(1)
+            self._weights.held = self.held
         return self._weights.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._is_plain = False
         self.held = state["held"]
         self._weights.load_state_dict(state)
 

@@ -54,12 +54,13 @@ class Wrapping:
         self._arguments: Final = dict(arguments)
         self._comm_hook: Final = comm_hook
         self._wrappers: Final[list[DistributedDataParallel]] = []
-        self._manual: Final[dict[DistributedDataParallel, ManualWrapper]] = {}
+        self.manual: Final[dict[DistributedDataParallel, ManualWrapper]] = {}
+        """The wrapped modules whose training step differentiates by itself."""
 
     def clear(self) -> None:
         """Forget all modules."""
         self._wrappers.clear()
-        self._manual.clear()
+        self.manual.clear()
 
     def wrap(self, module: nn.Module, device: torch.device, *, num_optimizers: int) -> DistributedDataParallel:
         """Return the module wrapped."""
@@ -75,7 +76,7 @@ class Wrapping:
             comm_hook.register(wrapped)
         self._wrappers.append(wrapped)
         if is_manual:
-            self._manual[wrapped] = ManualWrapper(wrapped)
+            self.manual[wrapped] = ManualWrapper(wrapped)
         return wrapped
 
     def wrapper_of(self, module: nn.Module) -> DistributedDataParallel | None:
@@ -98,13 +99,13 @@ class Wrapping:
         if wrapped is None or name in ("validation_step", "test_step", "predict_step"):
             step: Callable[..., Any] = getattr(original, name)
             return step
-        redirected = StepRedirection(wrapped, original, name)
-        manual = self._manual.get(wrapped)
-        return _explained(redirected) if manual is None else manual.bind(redirected)
+        redirected = StepRedirection(wrapped, original, name, explain=_explain_unfinished)
+        manual = self.manual.get(wrapped)
+        return redirected if manual is None else manual.bind(redirected)
 
     def prepare_backward(self, loss: Tensor) -> None:
-        """Let the module whose training step differentiates by itself average the gradients of this backward."""
-        for manual in self._manual.values():
+        """Let a module whose training step differentiates by itself average the gradients of this backward."""
+        for manual in self.manual.values():
             # A loss of another module would leave this one's gradients half averaged.
             if manual.is_stepping or len(self._wrappers) == 1:
                 manual.prepare_backward(loss)
@@ -112,7 +113,7 @@ class Wrapping:
     @contextmanager
     def unsynchronised(self, wrapped: DistributedDataParallel) -> Iterator[None]:
         """Let backward leave the gradients of a wrapped module unsynchronised."""
-        manual = self._manual.get(wrapped)
+        manual = self.manual.get(wrapped)
         if manual is not None:
             manual.synchronises = False
         try:
@@ -179,18 +180,10 @@ def _noted_average(state: Any, bucket: GradBucket) -> torch.futures.Future[Tenso
     return average
 
 
-def _explained(step: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a step that says what to do about parameters without gradients."""
-
-    def explained(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return step(*args, **kwargs)
-        except RuntimeError as error:
-            if _UNFINISHED in str(error):
-                error.add_note(_WAY_OUT)
-            raise
-
-    return explained
+def _explain_unfinished(error: RuntimeError) -> None:
+    """Say what to do about parameters without gradients."""
+    if _UNFINISHED in str(error):
+        error.add_note(_WAY_OUT)
 
 
 def _check_arguments(arguments: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ honoured right there, as by one process.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 
@@ -18,6 +19,7 @@ from lt_interfaces.errors import SIGTERMException
 from lt_interfaces.rank_zero import rank_zero_info
 
 _END, _REQUEUE, _STOP, _SAVE, _LOG = range(5)
+_NONE: Final = (False,) * 5
 
 
 def agree_at_boundary(run: FitRun) -> None:
@@ -26,7 +28,7 @@ def agree_at_boundary(run: FitRun) -> None:
     exchange = None if agreement is None else agreement.exchange
     if exchange is None or run.optimization.window is not None:
         return
-    flags = _flags(run)
+    flags = _flags(run) if run.requests.is_pending or run.results.logs_steps else _NONE
     known = exchange.exchange(flags)
     if known is None:
         return

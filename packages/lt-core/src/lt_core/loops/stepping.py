@@ -178,8 +178,7 @@ class AutomaticStep:
         closes = optimization.left <= 1 or self._progress.is_last_batch
         steps_before = self._progress.steps[0]
         optimization.left -= 1
-        equal = self._data.equal
-        weight = equal.weight_of(batch_idx) if equal is not None and equal.pads else None
+        weight = self._data.weight_of(batch_idx) if self._data.pads else None
         assert optimization.window is not None  # just opened
         closure.begin(batch, batch_idx, window=optimization.window, closes=closes, weight=weight)
         if not closes:

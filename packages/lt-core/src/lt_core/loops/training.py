@@ -79,7 +79,7 @@ def train_batch(run: FitRun, batch: object, *, batch_idx: int, transfer: Transfe
         _skip_missing_batch(run, batch_idx)
         return None
     batch = transfer(batch, 0)
-    run.job.recorder.start_batch(batch, counts=run.data.counts(batch_idx))
+    run.job.recorder.start_batch(batch, counts=not run.data.pads or run.data.weight_of(batch_idx) > 0)
     if hearers["on_train_batch_start"] and run.job.hooks.notify("on_train_batch_start", batch, batch_idx) == SKIP_EPOCH:
         return SKIP_EPOCH
     outputs = run.train_on(batch, batch_idx)

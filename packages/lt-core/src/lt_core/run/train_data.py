@@ -24,8 +24,9 @@ class TrainData:
         self._position: DataPosition | None = None
         self._steps: Iterator[MarkedStep] | None = None
         self._resumed: _Resumed | None = None
-        self.equal: EqualSteps | None = None
-        """How ranks give equally many batches, once `load` has compared these."""
+        self.pads = False
+        """Whether some batches of this epoch may only pad, since other ranks have more."""
+        self._equal: EqualSteps | None = None
 
     @property
     def num_batches(self) -> int | float:
@@ -41,10 +42,11 @@ class TrainData:
         """Ask for the loaders anew; they stand before their first batch."""
         self.loaders.load(strategy, epoch)
         self._position = None
-        if self.equal is None:
-            self.equal = EqualSteps(strategy, self._uneven_data)
-        self.loaders.counts = [self.equal.settle(self.loaders.total, is_sized=self.loaders.is_sized)]
-        if self.loaders.total == 0 and self.equal.pads:
+        if self._equal is None:
+            self._equal = EqualSteps(strategy, self._uneven_data)
+        self.loaders.counts = [self._equal.settle(self.loaders.total, is_sized=self.loaders.is_sized)]
+        self.pads = self._equal.pads
+        if self.loaders.total == 0 and self.pads:
             message = f"{self.loaders.source.label} gave a rank no batch, so it has nothing to pad with."
             raise ValueError(message)
 
@@ -59,16 +61,16 @@ class TrainData:
     def start(self) -> None:
         """Start the loaders, workers included, for the coming epoch or what's left of it."""
         loaders, position, row = self.loaders, self.position, self.position.row
-        looks_ahead, equal = position.batches_ahead, self.equal
+        looks_ahead, equal = position.batches_ahead, self._equal
         ahead = looks_ahead + loaders.rules.hands_over + (0 if equal is None else equal.ahead)
         steps = position.steps(ahead, self.num_batches - row)
         if equal is not None:
             steps = equal.given(steps, self._spare_batch, row=row)
         self._steps = loaders.given(batches(steps), row) if looks_ahead else loaders.marked(steps, row=row)
 
-    def counts(self, batch_idx: int) -> bool:
-        """Say whether a batch is one of the data's, rather than one that only pads."""
-        return self.equal is None or not self.equal.pads or self.equal.weight_of(batch_idx) > 0
+    def weight_of(self, batch_idx: int) -> float:
+        """Return what a batch counts for; 0 for one that only pads."""
+        return 1.0 if self._equal is None else self._equal.weight_of(batch_idx)
 
     def _spare_batch(self) -> Any:
         """Return some batch, to pad with."""
