@@ -6,9 +6,12 @@ from typing import Final
 
 from sharding_ranks import RANKS, Outcome, Run, file_of, mean_losses, train
 
+from lt_checkpoint_io import consolidate_checkpoint
 from lt_interfaces.testing.ranks import run_in_processes
 
 LAYOUTS: Final = ("single", "ddp", "fsdp", "fsdp, sharded state", "tensor", "shard x tensor")
+SHARDED: Final = ("fsdp, sharded state", "tensor", "shard x tensor")
+"""Those that save folders of shards."""
 SAVED_AT: Final = 5
 STEPS: Final = 10
 
@@ -33,6 +36,14 @@ def matrix(folder: str, layouts: Sequence[str] = LAYOUTS) -> list[Continued]:
         Continued(saved, loaded, _difference(losses, expected[saved][SAVED_AT:]))
         for (saved, loaded), losses in zip(pairs, _losses(runs), strict=True)
     ]
+
+
+def says_the_same_consolidated(folder: str, layout: str) -> bool:
+    """Say whether one process goes on from a file made of the shards in a folder of `matrix` as from the folder."""
+    shards = file_of(Run(folder, layout), SAVED_AT)
+    runs = [Run(folder, steps=STEPS, resume=str(saved)) for saved in (shards, consolidate_checkpoint(shards))]
+    by_shards, by_file = _losses(runs)
+    return by_shards == by_file
 
 
 def table(found: Sequence[Continued]) -> str:
