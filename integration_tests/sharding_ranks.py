@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lt_core import LightningModule, Trainer
+from lt_deepspeed import DeepSpeedStrategy
 from lt_fsdp import FSDPStrategy, ModelParallelStrategy, ParallelPlan
 from lt_interfaces import Callback
 from lt_strategies import DDPStrategy
@@ -35,6 +37,12 @@ LAYOUTS: Final[dict[str, Callable[[], Any]]] = {
         plan=ParallelPlan(shard=1, pipeline=2), save_distributed_checkpoint=False
     ),
     "hybrid": lambda: FSDPStrategy(sharding_strategy="HYBRID_SHARD", device_mesh=(2, 2)),
+    # These need DeepSpeed once they're made, and run in its own environment alone.
+    **{f"deepspeed_stage_{stage}": partial(DeepSpeedStrategy, stage=stage) for stage in (1, 2, 3)},
+    **{
+        f"deepspeed_stage_{stage}, own folder": partial(DeepSpeedStrategy, stage=stage, state_dict_type="sharded")
+        for stage in (1, 2, 3)
+    },
 }
 
 

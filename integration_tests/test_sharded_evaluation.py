@@ -3,7 +3,14 @@
 from functools import cache
 
 import pytest
-from sharded_evaluation_ranks import Evaluated, evaluate, train_after_evaluating, what_is_said
+from sharded_evaluation_ranks import (
+    Evaluated,
+    count_in_metric_objects,
+    evaluate,
+    metric_made_late,
+    train_after_evaluating,
+    what_is_said,
+)
 
 from lt_interfaces.testing.ranks import run_in_processes
 
@@ -28,6 +35,20 @@ def test_each_sample_counts_once_and_predictions_are_in_order(world: int) -> Non
 def test_a_model_is_trained_after_it_was_evaluated() -> None:
     for before, within in run_in_processes(train_after_evaluating):
         assert before == within == pytest.approx(6)
+
+
+@pytest.mark.parametrize(("world", "plan"), [(2, None), (2, {"shard": 1, "tensor": 2}), (4, {"shard": 2, "tensor": 2})])
+def test_metric_objects_count_each_sample_once(world: int, plan: dict[str, int] | None) -> None:
+    for found, by_hand, is_as_before in run_in_processes(count_in_metric_objects, plan, world_size=world):
+        assert found == {"seen": 8, "trained": 8, "most": 7, "all": 28}
+        assert by_hand == [28]
+        assert is_as_before
+
+
+def test_a_metric_object_without_memory_is_refused_and_one_on_the_cpu_counts() -> None:
+    for said in run_in_processes(metric_made_late, "meta"):
+        assert "SumMetric was made on the meta device, where the first values of its sum_value are lost" in said
+    assert run_in_processes(metric_made_late, "cpu") == [8, 8]
 
 
 @pytest.mark.parametrize(

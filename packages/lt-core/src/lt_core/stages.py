@@ -1,7 +1,7 @@
 """The stages of the Trainer, as every process of the job runs them: fit, validate, test, predict."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from lt_core.run.job import Job
 from lt_core.run.optimization import Optimization
 from lt_core.specs.validation_schedule import plan_validation
 from lt_core.toggling import toggle, untoggle
+from lt_fabric.data.shared_order import data_share
 from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.states import RunningStage, TrainerFn
 
@@ -41,7 +42,7 @@ def fit_in_process(run: FitRun) -> None:
     if found is not None:
         restore_training(run, *found)
     if _has_something_to_train(run):
-        with torch.autograd.set_detect_anomaly(job.specs.optimization.detect_anomaly):
+        with torch.autograd.set_detect_anomaly(job.specs.optimization.detect_anomaly), _counted_once(job):
             _load_data(run)
             if run.data.num_batches > 0:
                 fit(run)
@@ -58,7 +59,7 @@ def evaluate_in_process(run: EvaluationRun, *, x_axis: int, epoch: int, verbose:
         return []
     run.loaders.load(job.runtime.strategy, epoch)
     run.loaders.set_epoch(epoch)
-    with gradient_mode(job):
+    with gradient_mode(job), _counted_once(job):
         outputs = evaluate(run, stage_of(job.fn), x_axis=x_axis, epoch=epoch)
     if verbose and job.runtime.strategy.is_global_zero:
         print(results_table(job.fn.value, outputs))  # noqa: T201  # the table is the result
@@ -75,7 +76,7 @@ def predict_in_process(run: EvaluationRun, *, epoch: int, keep: bool, gather: bo
         return [[]]
     run.loaders.load(job.runtime.strategy, epoch)
     run.loaders.set_epoch(epoch)
-    with gradient_mode(job):
+    with gradient_mode(job), _counted_once(job):
         outputs = predict(run, keep=keep, gather=gather)
     finish(job)
     return outputs
@@ -147,6 +148,17 @@ def _set_up_evaluation(job: Job) -> None:
         restored(job)
     log_hyperparameters(job)
     job.module.zero_grad()
+
+
+def _counted_once(job: Job) -> AbstractContextManager[None]:
+    """Return the context in which metric objects count samples once that several ranks have."""
+    strategy = job.runtime.strategy
+    if data_share(strategy).count == strategy.world_size:
+        return nullcontext()
+    # Loaded with such strategies alone: `import lt_core` keeps within its budget of modules.
+    from lt_core.logging.metric_groups import metrics_over_samples
+
+    return metrics_over_samples(job.module, strategy)
 
 
 def _has_something_to_train(run: FitRun) -> bool:

@@ -89,6 +89,13 @@ def _verify_capabilities(job: Job) -> None:
     if is_clipped and not strategy.supports(Capability.CLIP_BY_VALUE):
         message = f"{name} can't clip by value. Use `gradient_clip_algorithm='norm'`, or choose another strategy."
         raise MisconfigurationException(message)
+    is_padded = spec.uneven_data == "pad" and strategy.world_size > 1
+    if is_padded and not strategy.supports(Capability.WEIGHTED_LOSSES):
+        message = (
+            f"`Trainer(uneven_data='pad')` gives batches that only pad the weight zero, and {name} can't weight losses."
+            " Leave it out, and epochs end together ('stop'), or choose another strategy."
+        )
+        raise MisconfigurationException(message)
 
 
 def _verify_manual(spec: Any) -> None:

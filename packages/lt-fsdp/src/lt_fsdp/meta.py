@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any, Final
 
 import torch
@@ -100,6 +101,31 @@ def fill_sharded_from_meta(top: nn.Module, device: torch.device, *, initialise: 
     for module, reset in empty:
         if reset is not None:
             _reset(module, reset)
+
+
+def bring(module: nn.Module, device: torch.device) -> None:
+    """Bring what a module has itself to a device; what it has beside parameters and buffers may still be on meta.
+
+    Raises:
+        RuntimeError: it's a metric object that was made on the meta device, where its first values are lost.
+    """
+
+    def there(tensor: Tensor) -> Tensor:
+        return torch.empty_like(tensor, device=device) if tensor.is_meta else tensor.to(device)
+
+    if "recurse" in signature(module._apply).parameters:
+        module._apply(there, recurse=False)  # type: ignore[no-untyped-call]  # torch annotates public methods
+        return
+    state = getattr(module, "metric_state", {})
+    lost = [name for name, value in state.items() if isinstance(value, Tensor) and value.is_meta]
+    if lost:
+        kind = type(module).__name__
+        message = (
+            f"The metric object {kind} was made on the meta device, where the first values of its {', '.join(lost)} are"
+            f' lost. Make it in `__init__`, or as `with torch.device("cpu"): self.metric = {kind}(...)`.'
+        )
+        raise RuntimeError(message)
+    module._apply(there)  # type: ignore[no-untyped-call]  # a metric object's own one moves its state, too
 
 
 def is_on_meta(module: nn.Module) -> bool:

@@ -183,6 +183,10 @@ class ModelParallelStrategy(Strategy):
         return {"num_replicas": sizes.data, "rank": self.global_rank // sizes.together}
 
     @property
+    def sample_group(self) -> Any:
+        return self._layout.data_group(self.root_device)
+
+    @property
     def device_mesh(self) -> DeviceMesh:
         """The ranks of the job, with the dimensions "data_parallel" and "tensor_parallel"; collective at first.
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
-from lt_fsdp.meta import fill_from_meta
+from lt_fsdp.meta import bring, fill_from_meta
 from lt_fsdp.pipeline import Pipeline, Schedule
 from lt_fsdp.sharding import own_tensors, send_from_first
 
@@ -49,7 +49,7 @@ def lay_out_stages(
         fill_from_meta([*others, *own.modules()], device, initialise=initialise)
     own.to(device)
     for one in others:
-        one._apply(lambda tensor: tensor.to(device), recurse=False)  # type: ignore[no-untyped-call]
+        bring(one, device)
     vars(pipelined)["forward"] = Pipeline(
         pipelined, own, group=mesh.get_group(), schedule=schedule, num_microbatches=num_microbatches
     )

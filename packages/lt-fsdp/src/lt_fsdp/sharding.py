@@ -11,7 +11,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
-from lt_fsdp.meta import fill_from_meta
+from lt_fsdp.meta import bring, fill_from_meta
 from lt_fsdp.recomputing import recompute, wrapped_in
 from lt_fsdp.units import units_of
 from lt_interfaces.module_state import listed
@@ -107,13 +107,9 @@ class Sharder:
         """Bring modules to the device, with values that are the same on all ranks."""
         fill_from_meta(modules, self.device, initialise=initialise)
         for module in modules:
-            module._apply(self._moved, recurse=False)  # type: ignore[no-untyped-call]  # torch annotates public methods
+            bring(module, self.device)
             if initialise:
                 send_from_first(self.holders or self.mesh, own_tensors(module))
-
-    def _moved(self, tensor: Tensor) -> Tensor:
-        # What a module holds beside parameters and buffers may still be on meta.
-        return torch.empty_like(tensor, device=self.device) if tensor.is_meta else tensor.to(self.device)
 
 
 @torch.no_grad()

@@ -33,6 +33,7 @@ class Capability(StrEnum):
     SAVING_IN_WINDOW = "saving within an accumulation window"
     SYNC_BATCHNORM = "batch norm over all ranks"
     UNEVEN_EVALUATION = "evaluating another number of batches on each rank"
+    WEIGHTED_LOSSES = "losses that count by what their mean was taken over"
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,16 @@ class Strategy(ABC):
     @abstractmethod
     def distributed_sampler_kwargs(self) -> Mapping[str, int] | None:
         """``num_replicas`` and ``rank`` for samplers; ``None`` when every process sees all the data."""
+
+    @property
+    def sample_group(self) -> Any:
+        """The process group of ranks that have all samples between them, each one once; ``None``: all ranks.
+
+        Ranks that compute layers together have the same samples, so what's summed over all of them counts copies.
+        Metric objects, which synchronise by themselves, do it over this group. Asked in every process after `setup`,
+        where there are fewer shares of samples than ranks, but more than one.
+        """
+        return None
 
     # --- set-up, in every process ---
 
