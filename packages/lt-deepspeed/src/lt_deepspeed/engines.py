@@ -103,7 +103,7 @@ class EngineModule(nn.Module):
 
     def stepping(self, name: str) -> Callable[..., Any]:
         """Return what runs a method of the module through the engine."""
-        redirected = StepRedirection(self, self.module, name)
+        redirected = StepRedirection(self, self.module, name=name)
         if getattr(self.module, "automatic_optimization", True):
             return redirected
 

@@ -82,7 +82,7 @@ class ShardedTraining:
     def bind_step(self, module: nn.Module, name: str) -> Callable[..., Any]:
         """Return what runs a step: through the module's own forward where that gathers weights."""
         step: Callable[..., Any] = getattr(module, name)
-        return StepRedirection(module, module, name) if isinstance(module, FSDPModule) else step
+        return StepRedirection(module, module, name=name) if isinstance(module, FSDPModule) else step
 
     def open_window(self, length: int, *, device: torch.device, group: Any = None) -> RanksWindow:
         """Open the accumulation window of the next optimizer step."""

@@ -1,5 +1,6 @@
 """Running a step of a module through the forward of what wraps it."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -21,19 +22,28 @@ class StepRedirection:
         wrapper: what to call; the original itself where its own ``__call__`` has the hooks.
         original: the module that has the step; its ``forward`` is called by the wrapper at the end.
         name: the step.
+        explain: told of a `RuntimeError` on its way out, to add a note where it can say more.
 
     >>> class Net(nn.Module):
     ...     def training_step(self, batch):
     ...         return batch + 1
     >>> net = Net()
-    >>> StepRedirection(nn.Sequential(net), net, "training_step")(1)
+    >>> StepRedirection(nn.Sequential(net), net, name="training_step")(1)
     2
     """
 
-    def __init__(self, wrapper: nn.Module, original: nn.Module, name: str) -> None:
+    def __init__(
+        self,
+        wrapper: nn.Module,
+        original: nn.Module,
+        *,
+        name: str,
+        explain: Callable[[RuntimeError], None] | None = None,
+    ) -> None:
         self._wrapper = wrapper
         self._original = original
         self._name = name
+        self._explain = explain
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the step with these arguments and return what the wrapper returns.
@@ -61,7 +71,8 @@ class StepRedirection:
         try:
             output = self._wrapper(*args, **kwargs)
         except RuntimeError as error:
-            self.explain(error)
+            if self._explain is not None:
+                self._explain(error)
             raise
         finally:
             if not reached:
@@ -73,6 +84,3 @@ class StepRedirection:
             )
             raise RuntimeError(message)
         return output
-
-    def explain(self, error: RuntimeError) -> None:
-        """Add a note to an error on its way out, where a subclass can say more of it."""

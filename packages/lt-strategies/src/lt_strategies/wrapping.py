@@ -99,7 +99,7 @@ class Wrapping:
         if wrapped is None or name in ("validation_step", "test_step", "predict_step"):
             step: Callable[..., Any] = getattr(original, name)
             return step
-        redirected = _TrainingStep(wrapped, original, name)
+        redirected = StepRedirection(wrapped, original, name=name, explain=_explain_unfinished)
         manual = self.manual.get(wrapped)
         return redirected if manual is None else manual.bind(redirected)
 
@@ -162,14 +162,6 @@ class ManualWrapper:
         wrapped.reducer.prepare_for_backward([loss] if wrapped.find_unused_parameters else [])
 
 
-class _TrainingStep(StepRedirection):
-    """Runs a step through the wrapper, and says what to do about parameters without gradients."""
-
-    def explain(self, error: RuntimeError) -> None:
-        if _UNFINISHED in str(error):
-            error.add_note(_WAY_OUT)
-
-
 def plain_module(module: nn.Module) -> nn.Module:
     """Return the user's own module."""
     if isinstance(module, DistributedDataParallel):
@@ -186,6 +178,12 @@ def _noted_average(state: Any, bucket: GradBucket) -> torch.futures.Future[Tenso
     end = COLLECTIVES.begin("DDP's average of gradients", f"({gradients.numel()},) {gradients.dtype}")
     average.add_done_callback(lambda _: end())
     return average
+
+
+def _explain_unfinished(error: RuntimeError) -> None:
+    """Say what to do about parameters without gradients."""
+    if _UNFINISHED in str(error):
+        error.add_note(_WAY_OUT)
 
 
 def _check_arguments(arguments: Mapping[str, Any]) -> None:
