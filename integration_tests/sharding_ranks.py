@@ -166,7 +166,13 @@ def train(runs: Sequence[Run]) -> list[Outcome]:
 def _train(run: Run) -> Outcome:
     torch.set_num_threads(1)
     torch.manual_seed(5)
-    module, trainer = Net(run), new_trainer(run, RANKS.get(run.layout, 2))
+    return fit(Net(run))
+
+
+def fit(module: Net) -> Outcome:
+    """Make the module's run."""
+    run = module.run
+    trainer = new_trainer(run, RANKS.get(run.layout, 2))
     trainer.fit(module, training_data(SHARES.get(run.layout, 2)), ckpt_path=run.resume)
     module.outcome.logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
     return module.outcome
