@@ -123,11 +123,7 @@ def _with_norms_alone(case: dict[str, Any], steps: int) -> list[tuple[float, flo
 def resuming(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return what went on, what was resumed, and the states between, for each case."""
     found = []
-    for case in cases:
-        case = dict(case)
-        if case.pop("bf16", False):
-            case["precision"] = BF16()
-        is_frozen = case.pop("frozen", False)
+    for case, is_frozen in map(_arguments, cases):
         strategy = connected(**case)
         module = _module(strategy.global_rank, is_frozen=is_frozen)
         wrapped, optimizer = set_up(strategy, module)
@@ -150,6 +146,15 @@ def resuming(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
         strategy.barrier()
         strategy.teardown()
     return found
+
+
+def _arguments(case: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Return a case's arguments of the strategy, and whether a part of the module is frozen."""
+    arguments = dict(case)
+    is_frozen = arguments.pop("frozen", False)
+    if arguments.pop("bf16", False):
+        arguments["precision"] = BF16()
+    return arguments, is_frozen
 
 
 def _module(seed: int, *, is_frozen: bool) -> LanguageModel:
@@ -184,14 +189,15 @@ class BF16(FullPrecision):
 
 
 def in_folders(folder: str, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what went on, what was resumed from the engine's own folder, and the weights between, for each case."""
+    """Return what went on, what was resumed from the engine's own folder, and the state between, for each case."""
     found = []
-    for number, case in enumerate(cases):
+    for number, (case, is_frozen) in enumerate(map(_arguments, cases)):
         path, checkpoints = Path(folder, str(number)), DeepSpeedCheckpointIO()
         strategy = connected(state_dict_type="sharded", **case)
-        wrapped, optimizer = set_up(strategy)
+        wrapped, optimizer = set_up(strategy, _module(strategy.global_rank, is_frozen=is_frozen))
         before = train(strategy, wrapped, optimizer, steps=5, clip=0.5)
-        weights = portable.module_state(wrapped.module, wrapped)
+        assert isinstance(wrapped, EngineModule)
+        whole = {"weights": portable.module_state(wrapped.module, wrapped), "state": portable.optimizer_state(wrapped)}
         saved = {"state_dict": strategy.module_state(wrapped), "epoch": 1}
         saved["optimizer_states"] = [strategy.optimizer_state(wrapped, optimizer)]
         checkpoints.save_checkpoint(to_plain(saved, "saved"), path)
@@ -200,14 +206,14 @@ def in_folders(folder: str, cases: list[dict[str, Any]]) -> list[dict[str, Any]]
         strategy.barrier()
         strategy.teardown()
         strategy = connected(state_dict_type="sharded", **case)
-        wrapped, optimizer = set_up(strategy, LanguageModel(seed=7))
+        wrapped, optimizer = set_up(strategy, _module(7, is_frozen=is_frozen))
         for group in optimizer.param_groups:
             group["lr"] = 5.0
         read = checkpoints.load_checkpoint(path)
         strategy.load_module_state(wrapped, read["state_dict"])
         strategy.load_optimizer_state(wrapped, optimizer, read["optimizer_states"][0])
         again = train(strategy, wrapped, optimizer, steps=5, start=5, clip=0.5)
-        found.append({"before": before, "on": on, "again": again, "weights": weights, "epoch": read["epoch"]})
+        found.append({"before": before, "on": on, "again": again, **whole, "epoch": read["epoch"]})
         strategy.barrier()
         strategy.teardown()
     return found

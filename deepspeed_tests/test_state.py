@@ -83,6 +83,8 @@ FOLDERS: list[dict[str, Any]] = [
     *({"stage": stage} for stage in (1, 2, 3)),
     {"stage": 2, "offload_optimizer": True},
     {"stage": 3, "offload_optimizer": True, "offload_parameters": True},
+    {"stage": 3, "sub_group_size": 20_000},
+    *({"stage": stage, "frozen": True, "bf16": True} for stage in (2, 3)),
 ]
 
 
@@ -119,6 +121,20 @@ def test_consolidated_weights_are_the_engines(folders: tuple[Path, list[dict[str
         for name, weights in found["weights"].items():
             assert torch.equal(content["state_dict"][name], weights)
         assert content["epoch"] == 1
+
+
+def test_consolidated_state_of_the_optimizer_is_the_engines(
+    folders: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    for number, found in enumerate(folders[1]):
+        convert_zero_checkpoint_to_fp32_state_dict(folders[0] / str(number), tmp_path / f"{number}.ckpt")
+        (state,) = torch.load(tmp_path / f"{number}.ckpt", weights_only=True)["optimizer_states"]
+        expected = found["state"]
+        assert state["param_groups"] == expected["param_groups"]
+        assert list(state["state"]) == sorted(expected["state"])
+        for parameter, held in expected["state"].items():
+            assert held.keys() == state["state"][parameter].keys() == {"step", "exp_avg", "exp_avg_sq"}
+            assert all(torch.equal(value, state["state"][parameter][key]) for key, value in held.items())
 
 
 def test_consolidation_is_a_command(

@@ -1,4 +1,4 @@
-"""One file out of the engine's own folder: fp32 weights that every strategy, and plain torch, loads.
+"""One file out of the engine's own folder: fp32 weights and the optimizer's state, which every strategy loads.
 
 Also a command: ``python -m lt_deepspeed.consolidation FOLDER FILE``.
 """
@@ -13,9 +13,8 @@ from torch import Tensor
 from lt_deepspeed.checkpoint_io import REST
 from lt_deepspeed.engine_folder import whole_weights
 from lt_deepspeed.installation import require_deepspeed
+from lt_deepspeed.optimizer_shards import numbered_optimizer_state
 from lt_interfaces.torch_file import load_torch_file, save_torch_file
-
-_OF_TRAINING = ("optimizer_states", "lr_schedulers")
 
 
 def convert_zero_checkpoint_to_fp32_state_dict(
@@ -23,9 +22,9 @@ def convert_zero_checkpoint_to_fp32_state_dict(
 ) -> dict[str, Tensor]:
     """Gather the shards of a folder into one file, with weights in fp32; needs no processes and no GPU.
 
-    The file is a checkpoint: what the folder held beside the engine's state is in it, too, except the optimizer's
-    state. So `load_from_checkpoint` takes it, and `fit(ckpt_path=..., strict=False)`, which goes on with fresh
-    optimizers.
+    The file is a checkpoint with all that the folder held: `load_from_checkpoint` takes it, and `fit(ckpt_path=...)`
+    goes on from it, optimizer included, under any strategy. A folder that an engine wrote by itself, outside of a fit,
+    gives weights alone.
 
     Args:
         checkpoint_dir: what `DeepSpeedCheckpointIO` or an engine's own ``save_checkpoint`` wrote.
@@ -45,9 +44,9 @@ def convert_zero_checkpoint_to_fp32_state_dict(
         raise FileNotFoundError(message)
     weights = whole_weights(folder, tag)
     rest: dict[str, Any] = load_torch_file(folder / REST) if (folder / REST).is_file() else {}
-    save_torch_file(
-        {**{key: value for key, value in rest.items() if key not in _OF_TRAINING}, "state_dict": weights}, output_file
-    )
+    if "optimizer_states" in rest:
+        rest["optimizer_states"] = [numbered_optimizer_state(one, folder, tag) for one in rest["optimizer_states"]]
+    save_torch_file({**rest, "state_dict": weights}, output_file)
     return weights
 
 

@@ -31,6 +31,7 @@ from lt_interfaces import (
     plugins,
 )
 from lt_interfaces.empty_init import on_device
+from lt_interfaces.portable_state import optimizer_state_to_names
 from lt_strategies import JobProcesses, collectives
 from lt_strategies.job_processes import DEFAULT_TIMEOUT, StartMethod
 
@@ -330,8 +331,8 @@ class DeepSpeedStrategy(Strategy):
 
     def optimizer_state(self, module: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
         if self._is_saved_in_shards:
-            self._trained_by(optimizer)
-            return optimizer.state_dict()  # the settings; the rest lies with the weights
+            # The settings; the rest lies with the weights. By name, as engines have it.
+            return optimizer_state_to_names(self._trained_by(optimizer).module, optimizer)
         return portable.optimizer_state(self._trained_by(optimizer))
 
     def load_optimizer_state(self, module: nn.Module, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
