@@ -1,10 +1,11 @@
 """Meshes: the ranks of a job in rows and columns, each dimension with a meaning."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import torch
+import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from lt_interfaces import MisconfigurationException
@@ -48,9 +49,26 @@ def sharding_mesh(asked: Any, *, is_hybrid: bool, num_nodes: int, world_size: in
     if isinstance(asked, DeviceMesh):
         return asked
     if asked is None and not is_hybrid:
-        return init_device_mesh(device.type, (world_size,), mesh_dim_names=("shard",))
-    sizes = tuple(asked) if asked is not None else (num_nodes, world_size // num_nodes)
-    return init_device_mesh(device.type, sizes, mesh_dim_names=("replicate", "shard"))
+        return _mesh(device, {"shard": world_size})
+    replicate, shard = asked if asked is not None else (num_nodes, world_size // num_nodes)
+    return _mesh(device, {"replicate": replicate, "shard": shard})
+
+
+def _mesh(device: torch.device, sizes: Mapping[str, int], *, flat: str = "") -> DeviceMesh:
+    """Return a mesh of these dimensions, with one more name for the first two together where it's given. Collective.
+
+    Whoever waits in one of its groups does so as long as in the group of all ranks; torch would give it half an hour.
+    """
+    mesh = init_device_mesh(device.type, tuple(sizes.values()), mesh_dim_names=tuple(sizes))
+    groups = list(mesh.get_all_groups())
+    if flat:
+        # torch has no public name for it
+        groups.append(mesh[tuple(sizes)[:2]]._flatten(flat).get_group())
+    assert dist.group.WORLD is not None  # processes have met
+    timeout = dist.group.WORLD._get_backend(device).options._timeout
+    for group in groups:
+        group.set_timeout(timeout)
+    return mesh
 
 
 @dataclass(frozen=True)
@@ -79,14 +97,10 @@ class ParallelSizes:
     def new_mesh(self, device: torch.device) -> DeviceMesh:
         """Return the mesh of the job; collective."""
         if self.pipeline > 1:
-            return init_device_mesh(device.type, (self.pipeline,), mesh_dim_names=(PIPELINE,))
+            return _mesh(device, {PIPELINE: self.pipeline})
         if self.replicate == 1:
-            return init_device_mesh(device.type, (self.shard, self.tensor), mesh_dim_names=(DATA, TENSOR))
-        sizes = (self.replicate, self.shard, self.tensor)
-        mesh = init_device_mesh(device.type, sizes, mesh_dim_names=("replicate", "shard", TENSOR))
-        # From now on there's `mesh["data_parallel"]`, too; torch has no public name for it.
-        mesh["replicate", "shard"]._flatten(DATA)
-        return mesh
+            return _mesh(device, {DATA: self.shard, TENSOR: self.tensor})
+        return _mesh(device, {"replicate": self.replicate, "shard": self.shard, TENSOR: self.tensor}, flat=DATA)
 
     def sharding_mesh(self, mesh: DeviceMesh) -> DeviceMesh:
         """Return the part of the job's mesh that a model is sharded over."""
