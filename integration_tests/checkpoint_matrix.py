@@ -28,13 +28,13 @@ class Continued:
 
 def matrix(folder: str, layouts: Sequence[str] = LAYOUTS) -> list[Continued]:
     """Save under each layout and go on under each. Starting takes time, so jobs of equally many processes are one."""
-    wholes = _losses([Run(folder, layout, steps=STEPS, save_at=(SAVED_AT,)) for layout in layouts])
+    wholes = losses_of([Run(folder, layout, steps=STEPS, save_at=(SAVED_AT,)) for layout in layouts])
     pairs = [(saved, loaded) for loaded in layouts for saved in layouts]
     runs = [Run(folder, loaded, steps=STEPS, resume=file_of(Run(folder, saved), SAVED_AT)) for saved, loaded in pairs]
     expected = dict(zip(layouts, wholes, strict=True))
     return [
-        Continued(saved, loaded, _difference(losses, expected[saved][SAVED_AT:]))
-        for (saved, loaded), losses in zip(pairs, _losses(runs), strict=True)
+        Continued(saved, loaded, difference(losses, expected[saved][SAVED_AT:]))
+        for (saved, loaded), losses in zip(pairs, losses_of(runs), strict=True)
     ]
 
 
@@ -42,22 +42,26 @@ def says_the_same_consolidated(folder: str, layout: str) -> bool:
     """Say whether one process goes on from a file made of the shards in a folder of `matrix` as from the folder."""
     shards = file_of(Run(folder, layout), SAVED_AT)
     runs = [Run(folder, steps=STEPS, resume=str(saved)) for saved in (shards, consolidate_checkpoint(shards))]
-    by_shards, by_file = _losses(runs)
+    by_shards, by_file = losses_of(runs)
     return by_shards == by_file
 
 
 def table(found: Sequence[Continued]) -> str:
     """Return the differences as a Markdown table, the layout that saved in rows."""
-    layouts = list(dict.fromkeys(one.saved for one in found))
-    lines = ["| saved under, gone on with under | " + " | ".join(layouts) + " |", "| --- |" + " ---: |" * len(layouts)]
+    columns = list(dict.fromkeys(one.loaded for one in found))
+    lines = ["| saved under, gone on with under | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
     by_pair = {(one.saved, one.loaded): one.difference for one in found}
-    for saved in layouts:
-        cells = [f"{by_pair[saved, loaded]:.1e}" if by_pair[saved, loaded] else "0" for loaded in layouts]
-        lines.append(f"| {saved} | " + " | ".join(cells) + " |")
+    for saved in dict.fromkeys(one.saved for one in found):
+        lines.append(f"| {saved} | " + " | ".join(_cell(by_pair.get((saved, loaded))) for loaded in columns) + " |")
     return "\n".join(lines)
 
 
-def _losses(runs: Sequence[Run]) -> list[list[float]]:
+def _cell(difference: float | None) -> str:
+    """Return what's shown of a difference; nothing for a pair that isn't tried."""
+    return "" if difference is None else f"{difference:.1e}" if difference else "0"
+
+
+def losses_of(runs: Sequence[Run]) -> list[list[float]]:
     """Return the losses of each run over all its ranks."""
     losses: dict[int, list[float]] = {}
     for num_ranks in sorted({RANKS.get(run.layout, 2) for run in runs}):
@@ -74,5 +78,6 @@ def _trained(runs: Sequence[Run], num_ranks: int) -> list[list[Outcome]]:
     return run_in_processes(train, runs, world_size=num_ranks, timeout_seconds=250)
 
 
-def _difference(losses: Sequence[float], expected: Sequence[float]) -> float:
+def difference(losses: Sequence[float], expected: Sequence[float]) -> float:
+    """Return the largest difference between losses of two runs."""
     return max(abs(one - other) for one, other in zip(losses, expected, strict=True))
