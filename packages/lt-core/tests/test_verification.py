@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from lt_core import LightningModule, Trainer
 from lt_fabric.single_device import SingleDeviceStrategy
 from lt_interfaces.errors import MisconfigurationException
+from lt_interfaces.strategy import Capability
 
 
 class Bare(LightningModule):
@@ -134,6 +135,19 @@ def test_padding_is_refused_where_nobody_knows_what_a_batch_counts_for(
     trainer = trainer_with(tmp_path, uneven_data="pad", limit_val_batches=0, strategy=SeveralRanks("cpu"))
     with pytest.raises(MisconfigurationException, match=rf"`Trainer\(uneven_data='pad'\)` can't go with .*{own}"):
         trainer.fit(module(), rows())
+
+
+class WithoutWeights(SeveralRanks):
+    """Can't weight losses."""
+
+    def supports(self, part: Any) -> bool:
+        return part is not Capability.WEIGHTED_LOSSES and super().supports(part)
+
+
+def test_padding_is_refused_where_the_strategy_cannot_weight_losses(tmp_path: Path) -> None:
+    trainer = trainer_with(tmp_path, uneven_data="pad", limit_val_batches=0, strategy=WithoutWeights("cpu"))
+    with pytest.raises(MisconfigurationException, match=r"uneven_data='pad'.*WithoutWeights can't weight losses"):
+        trainer.fit(Net(), rows())
 
 
 def test_padding_is_nothing_to_one_process(tmp_path: Path) -> None:

@@ -31,6 +31,16 @@ class Doubled(FullPrecision):
         return "64-true"
 
 
+class Trains(LightningModule):
+    """Has what a fit asks for."""
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        """Train on nothing."""
+
+    def configure_optimizers(self) -> None:
+        """Train nothing."""
+
+
 def connect(precision: Precision | None = None, *, sync_batchnorm: bool = False) -> None:
     """Let a strategy take the parts of a run on two CPU devices."""
     devices = [torch.device("cpu")] * 2
@@ -80,7 +90,13 @@ def test_other_precisions_are_not_supported() -> None:
 
 
 @pytest.mark.parametrize(
-    "capability", [Capability.SEVERAL_OPTIMIZERS, Capability.CLIP_BY_VALUE, Capability.SAVING_IN_WINDOW]
+    "capability",
+    [
+        Capability.SEVERAL_OPTIMIZERS,
+        Capability.CLIP_BY_VALUE,
+        Capability.SAVING_IN_WINDOW,
+        Capability.WEIGHTED_LOSSES,
+    ],
 )
 def test_what_an_engine_cannot_do_is_known_before_launching(capability: Capability) -> None:
     assert not DeepSpeedStrategy().supports(capability)
@@ -98,6 +114,15 @@ def test_manual_optimization_is_supported() -> None:
 def test_clipping_by_value_is_refused_with_the_way_out() -> None:
     with pytest.raises(MisconfigurationException, match=r"can't clip by value.*gradient_clip_algorithm='norm'"):
         DeepSpeedStrategy().clip_gradients([], clip_value=1.0)
+
+
+@pytest.mark.usefixtures("_installed")
+def test_padding_uneven_data_is_refused_before_launching() -> None:
+    trainer = Trainer(
+        accelerator="cpu", devices=2, strategy="deepspeed_stage_3", uneven_data="pad", max_epochs=1, logger=False
+    )
+    with pytest.raises(MisconfigurationException, match=r"uneven_data='pad'.*DeepSpeedStrategy can't weight losses"):
+        trainer.fit(Trains(), [torch.zeros(1)])
 
 
 def test_other_norms_are_refused() -> None:

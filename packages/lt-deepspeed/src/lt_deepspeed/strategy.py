@@ -40,6 +40,7 @@ _UNSUPPORTED: Final = (
     Capability.CLIP_BY_VALUE,
     Capability.SAVING_IN_WINDOW,
     Capability.SYNC_BATCHNORM,
+    Capability.WEIGHTED_LOSSES,
 )
 _EVALUATING: Final = ("validation_step", "test_step", "predict_step")
 _ELSEWHERE: Final = {
