@@ -16,8 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-ROOT: Final = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / "integration_tests"), str(ROOT / "deepspeed_tests")]
+sys.path.insert(0, str(Path(__file__).parent.parent / "deepspeed_tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "integration_tests"))
 
 from checkpoint_matrix import matrix, table  # type: ignore[import-not-found]  # beside the tests, which run it, too
 
