@@ -17,9 +17,9 @@ def main() -> None:
         lock.unlink()
     from deepspeed.accelerator import get_accelerator  # once the folder is ready
 
-    for name in ("CPUAdamBuilder", "ShareMemCommBuilder"):
+    for name in ("CPUAdamBuilder", "ShareMemCommBuilder", "AsyncIOBuilder"):
         builder = get_accelerator().create_op_builder(name)
-        if builder is not None:
+        if builder is not None and builder.is_compatible():  # files need libaio's headers
             builder.load()
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lt_deepspeed.engines import EngineModule
 from lt_deepspeed.installation import deepspeed
+from lt_interfaces import MisconfigurationException
 from lt_interfaces.module_state import HoldsWeights, load_state_dict_clearly
 from lt_interfaces.portable_state import optimizer_state_from_names
 from lt_interfaces.rank_zero import rank_zero_warn
@@ -161,6 +162,12 @@ def _fill_group(placed: EngineModule, group: int, saved: list[tuple[nn.Parameter
         steps = float(plain["step"])
         plain["step"] = torch.tensor(steps) if counts_in_tensors else int(steps)
     for flat in _flat_shards(placed, group):
+        if flat.numel() == 0:
+            message = (
+                "DeepSpeed can't take an optimizer's state where it's kept on NVMe. Go on with"
+                " `offload_optimizer_device='cpu'`, which loads the same file."
+            )
+            raise MisconfigurationException(message)
         fresh = {key: torch.zeros_like(flat) for key in sharded}
         placed.base_optimizer.state[flat] = {
             **{key: value.clone() if isinstance(value, Tensor) else value for key, value in plain.items()},
