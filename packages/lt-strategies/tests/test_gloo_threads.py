@@ -21,7 +21,7 @@ going = threading.Event()
 class SlowToGo:
     def __del__(self):
         going.set()
-        end = time.monotonic() + 0.5
+        end = time.monotonic() + (3 if mode == "impatient" else 0.5)
         while time.monotonic() < end:
             pass
 
@@ -58,4 +58,4 @@ def test_process_ends_well_while_a_thread_still_gives_a_tensor_back(tmp_path: Pa
 
 def test_a_thread_that_is_long_busy_is_not_waited_for(tmp_path: Path) -> None:
     ended = end_of(tmp_path, "impatient")
-    assert 0.1 <= float(ended.stdout) < 0.45, ended.stderr
+    assert 0.1 <= float(ended.stdout) < 2, ended.stderr
