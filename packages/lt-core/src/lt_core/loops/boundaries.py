@@ -28,6 +28,7 @@ def agree_at_boundary(run: FitRun) -> None:
     exchange = None if agreement is None else agreement.exchange
     if exchange is None or run.optimization.window is not None:
         return
+    # Whoever asks for something wakes the loop; all else that has a flag is step values.
     flags = _flags(run) if run.requests.is_pending or run.results.logs_steps else _NONE
     known = exchange.exchange(flags)
     if known is None:
