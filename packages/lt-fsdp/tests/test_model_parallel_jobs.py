@@ -19,7 +19,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel, ShardingStrategy
 from lt_fabric import Fabric
 from lt_fabric.full_precision import FullPrecision
 from lt_fsdp import ModelParallelStrategy
-from lt_interfaces import MisconfigurationException
+from lt_interfaces import MisconfigurationException, PrecisionDtypes
 from lt_interfaces.testing.ranks import run_in_processes
 
 
@@ -83,29 +83,32 @@ def test_a_size_left_open_is_what_the_job_leaves(asked: tuple[Any, Any], found: 
     assert strategy.distributed_sampler_kwargs == {"num_replicas": found, "rank": 0}
 
 
-class Named(FullPrecision):
-    """Has the name of another precision, whose package needn't be here."""
+class Toy(FullPrecision):
+    """A precision that no list knows, and what it says of itself."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, **answers: bool) -> None:
         super().__init__()
-        self.name = name
+        self._dtypes = PrecisionDtypes(**answers)
 
     @property
     def precision(self) -> str:
         """The name."""
-        return self.name
+        return "toy-true"
+
+    def dtypes(self) -> PrecisionDtypes:
+        """As given."""
+        return self._dtypes
 
 
-@pytest.mark.parametrize("precision", ["16-mixed", "64-true"])
-def test_a_precision_it_cant_have_is_refused_before_launch(precision: str) -> None:
-    with pytest.raises(ValueError, match=precision) as refusal:
-        Fabric(accelerator="cpu", devices=2, strategy=ModelParallelStrategy(), plugins=[Named(precision)])
+@pytest.mark.parametrize("precision", [Toy(is_shardable=False), Toy(scales_loss=True)])
+def test_a_precision_it_cant_have_is_refused_before_launch(precision: Toy) -> None:
+    with pytest.raises(ValueError, match="toy-true") as refusal:
+        Fabric(accelerator="cpu", devices=2, strategy=ModelParallelStrategy(), plugins=[precision])
     assert "ModelParallelStrategy" in str(refusal.value)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "16-true", "bf16-true", "bf16-mixed"])
-def test_other_precisions_are_taken(precision: str) -> None:
-    assert Fabric(accelerator="cpu", devices=2, strategy=ModelParallelStrategy(), plugins=[Named(precision)])
+def test_other_precisions_are_taken() -> None:
+    assert Fabric(accelerator="cpu", devices=2, strategy=ModelParallelStrategy(), plugins=[Toy()])
 
 
 def test_sizes_by_position_are_refused() -> None:

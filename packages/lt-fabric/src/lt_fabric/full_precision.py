@@ -2,26 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import LBFGS, Optimizer
+from torch.optim import Optimizer
 
 from lt_interfaces import Precision, PrecisionDtypes
+from lt_interfaces.closures import step_after_gradients
 
 # One for all: it holds no state, and making a new one for every batch would cost.
 _NO_CONTEXT: AbstractContextManager[None] = nullcontext()
-
-
-@cache
-def _steps_without_closure(kind: type[Optimizer]) -> bool:
-    """Say whether this kind of optimizer is known to need its closure for nothing but the gradients.
-
-    That's torch's own, except LBFGS; a stranger's may evaluate it again, so it always gets it.
-    """
-    return kind.__module__.startswith("torch.optim.") and not issubclass(kind, LBFGS)
 
 
 class FullPrecision(Precision):
@@ -78,22 +69,7 @@ class FullPrecision(Precision):
         before_step: Callable[[Optimizer], None],
         **kwargs: Any,
     ) -> Any:
-        # Gradients come first and the step after, as with a loss scaler.
-        loss = closure()
-        before_step(optimizer)
-        if _steps_without_closure(type(optimizer)):  # type: ignore[arg-type]  # a class is hashable
-            optimizer.step(**kwargs)
-            return loss
-        at_hand = [loss]
-
-        def loss_or_again() -> Any:
-            if at_hand:
-                return at_hand.pop()
-            loss = closure()
-            before_step(optimizer)
-            return loss
-
-        return optimizer.step(loss_or_again, **kwargs)
+        return step_after_gradients(optimizer, closure, before_step, **kwargs)
 
     @property
     def checkpoint_key(self) -> str | None:

@@ -156,6 +156,10 @@ class SingleDeviceStrategy(Strategy):
     ) -> Any:
         return self._precision.optimizer_step(optimizer, closure, before_step, **kwargs)
 
+    @property
+    def step_was_skipped(self) -> bool:
+        return self._precision.step_was_skipped
+
     def clip_gradients(
         self,
         parameters: Iterable[Tensor],

@@ -129,6 +129,8 @@ class FSDPStrategy(Strategy):
     def supports(self, part: Precision | Accelerator | Capability) -> bool:
         if isinstance(part, Accelerator):
             return part.name != "mps"  # torch has no collectives there
+        if isinstance(part, Precision):
+            return part.dtypes().is_shardable
         return part not in CANT
 
     @property
@@ -247,6 +249,10 @@ class FSDPStrategy(Strategy):
         **kwargs: Any,
     ) -> Any:
         return self._parts.precision.optimizer_step(optimizer, closure, before_step, **kwargs)
+
+    @property
+    def step_was_skipped(self) -> bool:
+        return self._parts.precision.step_was_skipped
 
     def clip_gradients(
         self,

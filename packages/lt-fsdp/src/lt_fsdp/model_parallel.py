@@ -38,7 +38,6 @@ from lt_strategies import collectives
 from lt_strategies.job_processes import DEFAULT_TIMEOUT, JobProcesses
 
 _CANT = (*CANT, Capability.SYNC_BATCHNORM)
-_PRECISIONS = ("32-true", "bf16-mixed", "bf16-true", "16-true")
 
 
 class ModelParallelStrategy(Strategy):
@@ -140,7 +139,8 @@ class ModelParallelStrategy(Strategy):
         if isinstance(part, Accelerator):
             return part.name != "mps"  # torch has no collectives there
         if isinstance(part, Precision):
-            return part.precision in _PRECISIONS
+            dtypes = part.dtypes()
+            return dtypes.is_shardable and not dtypes.scales_loss
         return part not in _CANT
 
     @property
@@ -262,6 +262,10 @@ class ModelParallelStrategy(Strategy):
         **kwargs: Any,
     ) -> Any:
         return self._parts.precision.optimizer_step(optimizer, closure, before_step, **kwargs)
+
+    @property
+    def step_was_skipped(self) -> bool:
+        return self._parts.precision.step_was_skipped
 
     def clip_gradients(
         self,

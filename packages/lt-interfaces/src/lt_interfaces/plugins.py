@@ -57,9 +57,9 @@ _INSTALL: Final[Mapping[str, Mapping[str, Iterable[str]]]] = {
     "precisions": {
         "lt-fabric": ("32-true",),
         "lt-precision": (
-            *("64-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed", "fp8-mixed", "float8"),
-            *("transformer-engine", "transformer-engine-float16"),
-            *("nf4", "nf4-dq", "fp4", "fp4-dq", "int8", "int8-training"),
+            *("64-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"),
+            *("fp8-mixed", "float8", "float8-rowwise", "transformer-engine", "transformer-engine-float16"),
+            *("nf4", "nf4-dq", "fp4", "fp4-dq", "int8", "int8-training", "int8-weight-only", "int4-weight-only"),
         ),
     },
     "accelerators": {"lt-fabric": ("cpu", "cuda", "mps")},

@@ -13,12 +13,18 @@ from torch.optim import Optimizer
 
 @dataclass(frozen=True)
 class PrecisionDtypes:
-    """The number formats of a precision; sharding engines ask for them (``None``: leave as it is)."""
+    """The number formats of a precision (``None``: leave as it is), and what else strategies must know of them."""
 
     param: torch.dtype | None = None
     compute: torch.dtype | None = None
     reduce: torch.dtype | None = None
     buffer: torch.dtype | None = None
+    is_shardable: bool = True
+    """Whether weights may be cut into shards: plain floating-point tensors, which quantised ones aren't."""
+    scales_loss: bool = False
+    """Whether losses are scaled, so that a step whose gradients overflow is skipped.
+
+    A strategy whose ranks each see the gradients of other layers can't take it: they'd disagree on skipping."""
 
 
 class Precision(ABC):
@@ -37,7 +43,7 @@ class Precision(ABC):
 
     @abstractmethod
     def dtypes(self) -> PrecisionDtypes:
-        """Return the formats that a sharding engine must apply itself."""
+        """Return the formats that a sharding engine must apply itself; strategies also ask before launching."""
 
     @abstractmethod
     def convert_module(self, module: nn.Module) -> nn.Module:
@@ -92,6 +98,11 @@ class Precision(ABC):
         Returns:
             What the closure (or the optimizer's own ``step``) returned.
         """
+
+    @property
+    def step_was_skipped(self) -> bool:
+        """Whether the last `optimizer_step` left the weights as they were, since gradients weren't finite."""
+        return False
 
     @property
     @abstractmethod

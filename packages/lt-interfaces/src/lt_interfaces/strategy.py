@@ -205,6 +205,14 @@ class Strategy(ABC):
     ) -> Any:
         """Take one optimizer step as `Precision.optimizer_step` says, or the engine's own with the same promises."""
 
+    @property
+    def step_was_skipped(self) -> bool:
+        """Whether the last `optimizer_step` left the weights as they were, since gradients weren't finite.
+
+        Only a precision or an engine that scales losses does so; all ranks agree on it.
+        """
+        return False
+
     @abstractmethod
     def clip_gradients(
         self,

@@ -223,6 +223,10 @@ class DDPStrategy(Strategy):
             self._averaging.after_step(optimizer)
         return result
 
+    @property
+    def step_was_skipped(self) -> bool:
+        return self._precision.step_was_skipped
+
     def clip_gradients(
         self,
         parameters: Iterable[Tensor],

@@ -107,6 +107,23 @@ class PrecisionContract:
     def test_a_step_returns_what_the_closure_returned(self, precision: Precision, optimizer: Optimizer) -> None:
         assert precision.optimizer_step(optimizer, lambda: torch.tensor(3.0), lambda _: None) == 3.0
 
+    def test_a_step_with_finite_gradients_is_not_skipped(self, precision: Precision, optimizer: Optimizer) -> None:
+        precision.optimizer_step(optimizer, lambda: torch.ones(()), lambda _: None)
+        assert precision.step_was_skipped is False
+
+    def test_a_step_with_overflown_gradients_is_skipped_where_losses_are_scaled(
+        self, precision: Precision, optimizer: Optimizer
+    ) -> None:
+        if not precision.dtypes().scales_loss:
+            pytest.skip("this precision doesn't scale losses, so nothing overflows by its doing")
+        weight: Tensor = optimizer.param_groups[0]["params"][0]
+        before = weight.detach().clone()
+        assert weight.grad is not None
+        weight.grad[0] = torch.inf
+        precision.optimizer_step(optimizer, lambda: torch.ones(()), lambda _: None)
+        assert precision.step_was_skipped is True
+        assert torch.equal(weight, before)
+
     def test_its_state_loads_without_unpickling_objects(self, precision: Precision) -> None:
         file = io.BytesIO()
         torch.save(precision.state_dict(), file)
