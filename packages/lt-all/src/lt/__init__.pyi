@@ -7,6 +7,7 @@ import lt_fabric as fabric
 import lt_fsdp as fsdp
 import lt_interfaces as interfaces
 import lt_loggers as loggers
+import lt_precision as precision
 import lt_strategies as strategies
 from lt_core import LightningModule as LightningModule
 from lt_core import Trainer as Trainer
@@ -34,6 +35,7 @@ __all__ = [
     "interfaces",
     "loggers",
     "not_a_hook",
+    "precision",
     "seed_everything",
     "strategies",
 ]
