@@ -103,3 +103,10 @@ def test_the_window_of_one_micro_batch_leaves_its_loss_alone(weight: float | Non
     window.close()
     assert window.held == 1
     assert SingleDeviceStrategy("cpu").open_window(1).held == 0
+
+
+@pytest.mark.parametrize("weight", [0, 0.0, torch.tensor(0)])
+def test_a_window_of_one_micro_batch_that_counts_for_nothing_has_no_gradient(weight: float | torch.Tensor) -> None:
+    parameter = torch.nn.Parameter(torch.tensor(2.0))
+    SingleDeviceStrategy("cpu").open_window(1).add(parameter * 3, weight).backward()
+    assert parameter.grad == 0

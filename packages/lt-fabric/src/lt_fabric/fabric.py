@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from os import PathLike
 from typing import Any, cast
 from weakref import WeakSet
@@ -23,6 +24,7 @@ from lt_fabric.plugin_kinds import listed, require_plugins
 from lt_fabric.runtime import set_up_process
 from lt_fabric.setting_up import introduce, refuse_wrapped, set_up_loader, set_up_module
 from lt_fabric.state_saving import Filter, StateSaving
+from lt_fabric.weighted_steps import WeightedSteps
 from lt_fabric.wrappers import FabricModule, unwrap_module
 from lt_interfaces import Accelerator, Capability, Logger, Strategy
 from lt_interfaces.moving import move_data_to_device
@@ -71,6 +73,7 @@ class Fabric:
         )
         self._runtime = assemble(resolve_hardware(**chosen, plugins=plugins))
         self._strategy = self._runtime.strategy
+        self._weighted = WeightedSteps(self._strategy)
         self._callbacks: list[Any] = listed(callbacks)
         self._loggers: list[Logger] = listed(loggers)
         self._is_launched = False
@@ -245,16 +248,28 @@ class Fabric:
 
     # --- a step ---
 
-    def backward(self, tensor: Tensor, *args: Any, model: FabricModule | None = None, **kwargs: Any) -> None:
+    def backward(
+        self,
+        tensor: Tensor,
+        *args: Any,
+        model: FabricModule | None = None,
+        weight: float | Tensor | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Differentiate a loss, in place of ``tensor.backward(*args, **kwargs)``.
+
+        With weights, the gradient that the next `clip_gradients` or ``optimizer.step()`` finds is that of the weighted
+        mean of all losses since the last step, over all ranks: it doesn't depend on how a batch was cut. Each rank
+        gives a weight to every loss of such a step.
 
         Args:
             tensor: the loss.
             args: as torch takes them, like ``kwargs``.
             model: which module the loss comes from, where a strategy's engine has several.
+            weight: tokens or samples that the loss is the mean of.
             kwargs: as torch takes them.
         """
-        self._strategy.backward(tensor, Tensor.backward, *args, **kwargs)
+        self._strategy.backward(self._weighted.add(tensor, weight), Tensor.backward, *args, **kwargs)
 
     def no_backward_sync(self, module: nn.Module, enabled: bool = True) -> AbstractContextManager[None]:
         """Return a context in which `backward` leaves gradients unsynchronised: for all but the last micro-batch."""
@@ -277,6 +292,7 @@ class Fabric:
         Exactly one of ``clip_val`` and ``max_norm`` is given (else ValueError). Returns the norm before clipping,
         ``None`` when clipping by value.
         """
+        self._weighted.close()
         return clip_gradients_of(
             optimizer,
             self._runtime,
@@ -406,7 +422,8 @@ class Fabric:
     # --- parts ---
 
     def _proxies(self, optimizers: Iterable[Optimizer]) -> tuple[Optimizer, ...]:
-        return tuple(wrap_optimizer(one, self._strategy, callbacks=self._callbacks) for one in optimizers)
+        wrap = partial(wrap_optimizer, callbacks=self._callbacks, before_step=self._weighted.close)
+        return tuple(wrap(one, self._strategy) for one in optimizers)
 
     @property
     def _states(self) -> StateSaving:

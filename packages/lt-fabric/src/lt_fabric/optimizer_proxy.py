@@ -15,10 +15,17 @@ class FabricOptimizer:
     that ``isinstance`` and learning-rate schedulers take it for what it stands for.
     """
 
-    def __init__(self, optimizer: Optimizer, strategy: Strategy, callbacks: Iterable[Any]) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        strategy: Strategy,
+        *,
+        callbacks: Iterable[Any],
+        before_step: Callable[[Optimizer], None],
+    ) -> None:
         # Past `__setattr__`, which passes everything else on to the optimizer. The optimizer's own `__init__` isn't
         # called: what it sets is found in the optimizer.
-        vars(self).update(optimizer=optimizer, _strategy=strategy, _callbacks=callbacks)
+        vars(self).update(optimizer=optimizer, _strategy=strategy, _callbacks=callbacks, _before_step=before_step)
 
     def __getattr__(self, name: str) -> Any:
         if "optimizer" not in vars(self):  # while being copied
@@ -40,7 +47,7 @@ class FabricOptimizer:
 
         Afterwards every callback's ``on_after_optimizer_step(strategy, optimizer)`` is called.
         """
-        output = self._strategy.optimizer_step(self.optimizer, closure or _make_nothing, _let_pass, **kwargs)
+        output = self._strategy.optimizer_step(self.optimizer, closure or _make_nothing, self._before_step, **kwargs)
         for callback in self._callbacks:
             hear = getattr(callback, "on_after_optimizer_step", None)
             if callable(hear):
@@ -57,8 +64,24 @@ class FabricOptimizer:
         self.optimizer.load_state_dict(state_dict)
 
 
-def wrap_optimizer(optimizer: Optimizer, strategy: Strategy, *, callbacks: Iterable[Any] = ()) -> Optimizer:
+def _let_pass(optimizer: Optimizer) -> None:
+    """Stand for the work before an update where there's none."""
+
+
+def wrap_optimizer(
+    optimizer: Optimizer,
+    strategy: Strategy,
+    *,
+    callbacks: Iterable[Any] = (),
+    before_step: Callable[[Optimizer], None] = _let_pass,
+) -> Optimizer:
     """Return a `FabricOptimizer` that is an instance of the optimizer's class too.
+
+    Args:
+        optimizer: the user's.
+        strategy: what steps it.
+        callbacks: told after each step.
+        before_step: called with the optimizer once gradients are there, before the update.
 
     >>> import torch
     >>> from lt_fabric.single_device import SingleDeviceStrategy
@@ -68,7 +91,7 @@ def wrap_optimizer(optimizer: Optimizer, strategy: Strategy, *, callbacks: Itera
     """
     kind = type(optimizer)
     proxy = type(f"Fabric{kind.__name__}", (FabricOptimizer, kind), {})
-    wrapped: Optimizer = proxy(optimizer, strategy, callbacks)
+    wrapped: Optimizer = proxy(optimizer, strategy, callbacks=callbacks, before_step=before_step)
     return wrapped
 
 
@@ -82,7 +105,3 @@ def unwrap_optimizer(optimizer: Optimizer) -> Optimizer:
 
 def _make_nothing() -> None:
     """Stand for the closure of users who run backward themselves."""
-
-
-def _let_pass(optimizer: Optimizer) -> None:
-    """Stand for the work before an update where there's none: users of Fabric clip by themselves."""

@@ -54,7 +54,7 @@ class SingleDeviceWindow(AccumulationWindow):
 
 
 class UnitWindow(AccumulationWindow):
-    """The window of one micro-batch: its gradient is that of the whole window, whatever its weight."""
+    """The window of one micro-batch: its gradient is that of the whole window, whatever its weight that isn't zero."""
 
     def __init__(self) -> None:
         self.held = 0
@@ -64,7 +64,9 @@ class UnitWindow(AccumulationWindow):
 
     def add(self, loss: Tensor, weight: Number | None = None) -> Tensor:
         self.held += 1
-        return loss
+        if weight is None or (not isinstance(weight, Tensor) and weight > 0):
+            return loss
+        return loss * (weight > 0)
 
     def state_dict(self) -> dict[str, Any]:
         return {"held": self.held}

@@ -12,7 +12,8 @@ class AccumulationWindow(ABC):
 
     A strategy makes it (`Strategy.open_window`); the loop knows nothing about how gradients are scaled or
     synchronised. Order of calls: for every micro-batch `begin`, forward, `add`, backward; then `close` once, before
-    gradients are unscaled, clipped and used. A window divides by what it really held, also when it ends early.
+    gradients are unscaled, clipped and used. A window divides by what it really held, also when it ends early. A loop
+    that synchronises by itself (`Strategy.no_backward_sync`) never calls `begin`.
     """
 
     held: int

@@ -48,6 +48,7 @@ class RanksWindow(AccumulationWindow):
         self._is_plain = False
         """Whether it's of one micro-batch without a weight so far: those gradients are right as they are."""
         self._is_on: bool | None = None
+        """Whether backwards synchronise; ``None``: the loop sees to that by itself, it never told a window to begin."""
 
     def reopen(self, length: int) -> None:
         """Forget the last window and plan one of ``length`` micro-batches."""
@@ -74,7 +75,7 @@ class RanksWindow(AccumulationWindow):
         return self._weights.scaled(loss, weight, reference=self._reference)
 
     def close(self) -> None:
-        if self.held and not self._is_on:
+        if self.held and self._is_on is False:
             self._sync.catch_up()  # the window ended before the micro-batch that was to be its last
         if self._is_plain:
             return
