@@ -75,9 +75,10 @@ KEYS = st.one_of(
     st.text(max_size=8), st.integers(), st.just(ROW_KEY), st.sampled_from([*Color, *Access]), st.just(Path("a"))
 )
 CONVERTED = st.one_of(
-    st.text(alphabet="abc./", min_size=1, max_size=8).flatmap(
-        lambda text: st.sampled_from([Path(text), PurePosixPath(text), PureWindowsPath(text)])
-    ),
+    st.text(alphabet="abc./", min_size=1, max_size=8)
+    .flatmap(lambda text: st.sampled_from([Path(text), PurePosixPath(text), PureWindowsPath(text)]))
+    # of a network path without a share, such as PureWindowsPath("//a/"), Python itself reads what it writes otherwise
+    .filter(lambda path: type(path)(path.as_posix()) == path),
     st.sampled_from([*Color, *Level, *Access, Access.READ | Access.WRITE, Access(0)]),
     st.timedeltas(),
     npst.arrays(
