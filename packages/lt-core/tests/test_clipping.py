@@ -6,9 +6,8 @@ import torch
 from tiny_runs import ManualNet, Net, fit
 from torch import nn, optim
 
+from lt_core import Trainer
 from lt_core.clipping import clip_gradients
-from lt_core.specs.optimization import resolve_optimization
-from lt_fabric.single_device import SingleDeviceStrategy
 from lt_interfaces.clipping import GradClipAlgorithmType
 from lt_interfaces.errors import MisconfigurationException
 
@@ -17,10 +16,10 @@ def clipped(value: Any = None, algorithm: Any = None, **trainers: Any) -> tuple[
     """Clip the gradient [3, 4] and return it with what clipping returned."""
     parameter = nn.Parameter(torch.zeros(2))
     parameter.grad = torch.tensor([3.0, 4.0])
-    spec = resolve_optimization(**trainers)
+    trainer = Trainer(accelerator="cpu", logger=False, **trainers)
     optimizer = optim.SGD([parameter], lr=1.0)
-    strategy = SingleDeviceStrategy()
-    norm = clip_gradients(strategy, spec, optimizer=optimizer, value=value, algorithm=algorithm)
+    asked = {"value": value, "algorithm": algorithm}
+    norm = clip_gradients(trainer._runtime, trainer._specs, note=lambda norm: None, optimizer=optimizer, **asked)
     return parameter.grad.tolist(), norm
 
 

@@ -117,3 +117,11 @@ def test_import_does_not_load_distributed_tensors() -> None:
     code = "import sys, lt_interfaces.clipping; print('torch.distributed.tensor' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_an_infinite_limit_measures_alone() -> None:
+    weight = torch.nn.Parameter(torch.zeros(2))
+    weight.grad = torch.tensor([3.0, 4.0])
+    before = weight.grad._version
+    assert clip_grad_norm([weight], float("inf")) == 5.0
+    assert weight.grad._version == before

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 from lt_core.specs import TrainerSpecs
+from lt_fabric.runtime import Runtime
+from lt_interfaces.progress import FitProgress
 from lt_interfaces.states import RunningStage
-from lt_interfaces.strategy import Strategy
 
 Value = TypeVar("Value")
 
@@ -28,17 +29,54 @@ class Setting(Generic[Value]):
         raise AttributeError(message)
 
 
-class StrategyFact(Generic[Value]):
-    """Shows what the strategy says of this process and its job: ``trainer.global_rank``. It can't be assigned."""
+class RuntimeFact(Generic[Value]):
+    """Shows a part that the Trainer runs on, or what it says: ``trainer.global_rank``. It can't be assigned."""
 
-    def __init__(self, read: Callable[[Strategy], Value]) -> None:
+    def __init__(self, read: Callable[[Runtime], Value]) -> None:
         self._read: Final = read
 
     def __get__(self, trainer: Any, owner: type) -> Value:
-        return self._read(trainer.strategy) if trainer is not None else self  # type: ignore[return-value]
+        return self._read(trainer._runtime) if trainer is not None else self  # type: ignore[return-value]
 
     def __set__(self, trainer: Any, value: Any) -> None:
-        message = "The strategy knows this; it can't be assigned to the Trainer."
+        message = "The parts of a run know this; it can't be assigned to the Trainer."
+        raise AttributeError(message)
+
+
+class Counter(Generic[Value]):
+    """Shows what has been counted of the last or current fit: ``trainer.global_step``. It can't be assigned."""
+
+    def __init__(self, read: Callable[[FitProgress], Value]) -> None:
+        self._read: Final = read
+
+    def __get__(self, trainer: Any, owner: type) -> Value:
+        return self._read(trainer._progress) if trainer is not None else self  # type: ignore[return-value]
+
+    def __set__(self, trainer: Any, value: Any) -> None:
+        message = "The run counts this; it can't be assigned to the Trainer."
+        raise AttributeError(message)
+
+
+class FitFact(Generic[Value]):
+    """Shows something of the last or current fit: ``trainer.gradient_norm``. It can't be assigned.
+
+    Args:
+        read: gets it from the run.
+        without_fit: makes what's shown before the first fit.
+    """
+
+    def __init__(self, read: Callable[[Any], Value], without_fit: Callable[[], Value]) -> None:
+        self._read: Final = read
+        self._without_fit: Final = without_fit
+
+    def __get__(self, trainer: Any, owner: type) -> Value:
+        if trainer is None:
+            return self  # type: ignore[return-value]
+        run = trainer._fit_run
+        return self._without_fit() if run is None else self._read(run)
+
+    def __set__(self, trainer: Any, value: Any) -> None:
+        message = "The run has this; it can't be assigned to the Trainer."
         raise AttributeError(message)
 
 

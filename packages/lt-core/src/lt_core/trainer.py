@@ -37,7 +37,7 @@ from lt_core.run.fit_run import EvaluationRun, FitRun
 from lt_core.run.job import Job, RunLimits
 from lt_core.run.requests import SaveRequest
 from lt_core.run.signals import Signals
-from lt_core.settings import Setting, StageFlag, StrategyFact
+from lt_core.settings import Counter, FitFact, RuntimeFact, Setting, StageFlag
 from lt_core.specs import TrainerSpecs, refuse_role_conflicts, trainer_specs
 from lt_core.stages import evaluate_in_process, fit_in_process, predict_in_process, use_optimizers
 from lt_core.verification import verify
@@ -104,6 +104,8 @@ class Trainer:
             ``True``, a seed, or ``None``: as the datamodule says.
         uneven_data: when some ranks have more training batches: "stop" the epoch with the first rank that has none
             left, or "pad" with batches that count for nothing until all are through.
+        log_gradient_norm: log the norm of all gradients before clipping as "grad_norm" (with several optimizers
+            "grad_norm/0", ...), at each step, without a wait for the device.
 
     Raises:
         MisconfigurationException: (a `ValueError`) for a wrong value, naming argument, value and what's accepted.
@@ -164,6 +166,7 @@ class Trainer:
         suggest_integrations: bool = True,
         seed_items: bool | int | None = None,
         uneven_data: str = "stop",
+        log_gradient_norm: bool = False,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name != "self"}
         self._specs: TrainerSpecs = trainer_specs(**arguments)
@@ -354,7 +357,8 @@ class Trainer:
     ) -> Tensor | None:
         """Clip gradients and return their norm; what `LightningModule.clip_gradients` calls."""
         asked = {"value": gradient_clip_val, "algorithm": gradient_clip_algorithm}
-        return clip_gradients(self.strategy, self._specs.optimization, optimizer=optimizer, **asked)
+        note = self._running_fit.optimization.note_norm
+        return clip_gradients(self._runtime, self._specs, note=note, optimizer=optimizer, **asked)
 
     @contextmanager
     def init_module(self, empty_init: bool | None = None) -> Iterator[None]:
@@ -369,30 +373,11 @@ class Trainer:
 
     # --- parts ---
 
-    @property
-    def accelerator(self) -> Any:
-        """The accelerator in use."""
-        return self._runtime.accelerator
-
-    @property
-    def strategy(self) -> Any:
-        """The strategy in use."""
-        return self._runtime.strategy
-
-    @property
-    def precision_plugin(self) -> Any:
-        """The precision in use."""
-        return self._runtime.precision
-
-    @property
-    def precision(self) -> str:
-        """The precision's canonical name."""
-        return self._runtime.precision.precision
-
-    @property
-    def scaler(self) -> Any:
-        """The loss scaler, or ``None``."""
-        return getattr(self._runtime.precision, "scaler", None)
+    accelerator = RuntimeFact[Any](lambda runtime: runtime.accelerator)
+    strategy = RuntimeFact[Any](lambda runtime: runtime.strategy)
+    precision_plugin = RuntimeFact[Any](lambda runtime: runtime.precision)
+    precision = RuntimeFact[str](lambda runtime: runtime.precision.precision)  # its canonical name
+    scaler = RuntimeFact[Any](lambda runtime: getattr(runtime.precision, "scaler", None))  # of losses
 
     @property
     def recorder(self) -> Recorder | None:
@@ -400,27 +385,20 @@ class Trainer:
         return None if self._specs.barebones else self._recorder
 
     # where this process stands in the job, counted from 0; see `Strategy`
-    global_rank = StrategyFact[int](lambda strategy: strategy.global_rank)
-    local_rank = StrategyFact[int](lambda strategy: strategy.local_rank)
-    node_rank = StrategyFact[int](lambda strategy: strategy.node_rank)
-    world_size = StrategyFact[int](lambda strategy: strategy.world_size)
-    is_global_zero = StrategyFact[bool](lambda strategy: strategy.is_global_zero)
-    distributed_sampler_kwargs = StrategyFact[Any](lambda strategy: strategy.distributed_sampler_kwargs)
+    global_rank = RuntimeFact[int](lambda runtime: runtime.strategy.global_rank)
+    local_rank = RuntimeFact[int](lambda runtime: runtime.strategy.local_rank)
+    node_rank = RuntimeFact[int](lambda runtime: runtime.strategy.node_rank)
+    world_size = RuntimeFact[int](lambda runtime: runtime.strategy.world_size)
+    is_global_zero = RuntimeFact[bool](lambda runtime: runtime.strategy.is_global_zero)
+    distributed_sampler_kwargs = RuntimeFact[Any](lambda runtime: runtime.strategy.distributed_sampler_kwargs)
 
-    @property
-    def num_nodes(self) -> int:
-        """Machines of the job."""
-        return self._runtime.num_nodes
+    num_nodes = RuntimeFact[int](lambda runtime: runtime.num_nodes)
+    num_devices = RuntimeFact[int](lambda runtime: len(runtime.devices))  # of this machine
 
     @property
     def device_ids(self) -> list[int]:
         """Indices of this node's devices."""
         return [place if device.index is None else device.index for place, device in enumerate(self._runtime.devices)]
-
-    @property
-    def num_devices(self) -> int:
-        """Devices of this node."""
-        return len(self._runtime.devices)
 
     @property
     def lightning_module(self) -> Any:
@@ -447,15 +425,11 @@ class Trainer:
     def optimizers(self, optimizers: list[Optimizer]) -> None:
         use_optimizers(self._running_fit, optimizers)
 
-    @property
-    def lightning_optimizers(self) -> list[Any]:
-        """The optimizers as the user's module gets them."""
-        return [] if self._fit_run is None else self._fit_run.optimization.proxies
-
-    @property
-    def lr_scheduler_configs(self) -> list[LRSchedulerConfig]:
-        """The learning-rate schedulers with their intervals."""
-        return [] if self._fit_run is None else self._fit_run.optimization.schedulers
+    # the optimizers as the user's module gets them, and the learning-rate schedulers with their intervals
+    lightning_optimizers = FitFact[list[Any]](lambda run: run.optimization.proxies, list)
+    lr_scheduler_configs = FitFact[list[LRSchedulerConfig]](lambda run: run.optimization.schedulers, list)
+    # of the last step's gradients before clipping, on the device; None without clipping by norm or `log_gradient_norm`
+    gradient_norm = FitFact[Tensor | None](lambda run: run.optimization.gradient_norm, lambda: None)
 
     # --- callbacks and loggers ---
 
@@ -563,20 +537,12 @@ class Trainer:
     def _progress(self) -> FitProgress:
         return FitProgress() if self._fit_run is None else self._fit_run.progress
 
-    @property
-    def global_step(self) -> int:
-        """Optimizer steps taken, by all optimizers together."""
-        return self._progress.global_step
-
-    @property
-    def current_epoch(self) -> int:
-        """Epochs completed."""
-        return self._progress.epochs_completed
-
-    @property
-    def is_last_batch(self) -> bool:
-        """Whether the current training batch is the epoch's last."""
-        return self._progress.is_last_batch
+    # optimizer steps of all optimizers; those left out since scaled gradients had overflowed, which aren't among them
+    global_step = Counter[int](lambda progress: progress.global_step)
+    skipped_steps = Counter[int](lambda progress: progress.skipped_steps)
+    # epochs completed, and whether the current training batch is the epoch's last
+    current_epoch = Counter[int](lambda progress: progress.epochs_completed)
+    is_last_batch = Counter[bool](lambda progress: progress.is_last_batch)
 
     @property
     def should_stop(self) -> bool:

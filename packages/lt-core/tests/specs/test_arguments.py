@@ -62,6 +62,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "suggest_integrations": True,
     "seed_items": None,
     "uneven_data": "stop",
+    "log_gradient_norm": False,
 }
 
 MC: Final = MisconfigurationException
@@ -133,6 +134,7 @@ REFUSED: Final[dict[str, list[tuple[Any, type[Exception]]]]] = {
     "use_distributed_sampler": SWITCH,
     "profiler": [("smple", MC), (3, MC), (math.nan, MC), (True, MC)],
     "detect_anomaly": SWITCH,
+    "log_gradient_norm": SWITCH,
     "barebones": SWITCH,
     "plugins": [("bf16", MC), (3, MC), ([3], MC), (math.nan, MC)],
     "sync_batchnorm": SWITCH,

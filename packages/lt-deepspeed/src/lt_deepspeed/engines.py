@@ -4,6 +4,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import inf
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -144,13 +145,14 @@ class EngineModule(nn.Module):
         optimizer._opt_called = True  # type: ignore[attr-defined]
 
     def clip(self, max_norm: float) -> Tensor:
-        """Let the next step clip the global norm; returns what it is before.
+        """Let the next step clip the global norm, unless the limit is infinite; returns what it is before.
 
         The engine's own arithmetic does it, on shards, over all ranks.
         """
         zero = self.zero_optimizer
         norm = zero.scaled_global_norm() if self.stage < 3 else _norm_under_stage_3(zero)
-        zero.clip_grad = float(max_norm)
+        if max_norm != inf:  # else what the user's own config says of clipping stays
+            zero.clip_grad = float(max_norm)
         return torch.as_tensor(norm).to(self.engine.device).float() / float(zero.loss_scale)
 
     def _refuse_second_last_backward(self) -> None:

@@ -260,8 +260,14 @@ class DeepSpeedStrategy(Strategy):
     ) -> Any:
         result = closure()
         before_step(optimizer)
-        self._trained_by(optimizer).step()
+        module = self._trained_by(optimizer)
+        module.step()
+        self._window.was_skipped = not module.engine.was_step_applied()
         return result
+
+    @property
+    def step_was_skipped(self) -> bool:
+        return self._window.was_skipped
 
     def clip_gradients(
         self,

@@ -18,6 +18,8 @@ class EngineWindow(AccumulationWindow):
 
     def __init__(self, modules: Callable[[], Iterable[EngineModule]]) -> None:
         self.held = 0
+        self.was_skipped = False
+        """Whether the engine left out the last step, since gradients had overflowed in 16 bits."""
         self._modules = modules
         self._planned = 1
         self._has_last = False

@@ -1,6 +1,7 @@
 """The state and the gradients of a pipeline, of which each rank has those of its stage."""
 
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import Any
 
 import torch
@@ -75,7 +76,8 @@ def clip_gradients(
             " scale them all the same."
         )
         raise RuntimeError(message)
-    clip_grads_with_norm_(own, max_norm, norm)
+    if max_norm != inf:
+        clip_grads_with_norm_(own, max_norm, norm)
     return norm
 
 

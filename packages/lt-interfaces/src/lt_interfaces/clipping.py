@@ -1,6 +1,7 @@
 """Clipping gradients, on plain, sharded and mixed parameters alike."""
 
 from collections.abc import Iterable
+from math import inf
 
 import torch
 from lightning_utilities.core.enums import StrEnum
@@ -48,7 +49,7 @@ def clip_grad_norm(
 
     The norm is that of the whole model: DTensor gradients count with all their shards, whichever meshes they live on.
     Then this is a collective call for the ranks of those meshes, with parameters in the same order. There is no host
-    sync unless ``error_if_nonfinite`` asks for one.
+    sync unless ``error_if_nonfinite`` asks for one. With an infinite ``max_norm`` the norm is measured alone.
 
     Returns:
         The norm before clipping, a plain tensor of shape ``()``; zero when there are no gradients.
@@ -74,8 +75,9 @@ def clip_grad_norm(
             "Pass `error_if_nonfinite=False` to scale them all the same."
         )
         raise RuntimeError(message)
-    for group in groups:
-        clip_grads_with_norm_(group, max_norm, total)
+    if max_norm != inf:
+        for group in groups:
+            clip_grads_with_norm_(group, max_norm, total)
     return total
 
 

@@ -21,6 +21,8 @@ class FitProgress:
     """Micro-batches that ended an optimizer step; the loggers' x-axis."""
     steps: list[int] = field(default_factory=list)
     """Steps taken by each optimizer."""
+    skipped_steps: int = 0
+    """Steps that weren't taken since scaled gradients had overflowed; not among `steps`."""
     is_last_batch: bool = False
     """Whether the current (or last) micro-batch is the epoch's last."""
     is_in_batch: bool = False

@@ -17,9 +17,9 @@ _NEEDS_AUTOMATIC_OPTIMIZATION = ("reduce_on_plateau", "monitor", "strict")
 class LRSchedulerConfig:
     """A scheduler and when it is stepped.
 
-    The scheduler moves at every ``frequency``-th epoch or batch. One that watches a metric (``reduce_on_plateau``, set
-    by itself for torch's ``ReduceLROnPlateau``) receives ``monitor``'s value; where that value is missing, ``strict``
-    makes it an error rather than a warning.
+    The scheduler moves at every ``frequency``-th epoch or optimizer step. One that watches a metric
+    (``reduce_on_plateau``, set by itself for torch's ``ReduceLROnPlateau``) receives ``monitor``'s value; where that
+    value is missing, ``strict`` makes it an error rather than a warning.
 
     Raises:
         MisconfigurationException: ``interval`` or ``frequency`` isn't one of those accepted.

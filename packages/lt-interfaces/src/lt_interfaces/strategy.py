@@ -225,6 +225,8 @@ class Strategy(ABC):
     ) -> Tensor | None:
         """Clip gradients in place, by global norm or by value (exactly one is given).
 
+        An infinite ``max_norm`` clips nothing: the norm is measured alone.
+
         Returns:
             The global norm before clipping as a tensor of shape ``()`` on the root device, without a host sync;
             ``None`` when clipping by value.

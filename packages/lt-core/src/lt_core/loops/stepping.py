@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
+from math import inf
 from typing import Any, Final
 
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lt_core.clipping import parameters_of
 from lt_core.hook_plan import overrides, takes_argument
 from lt_core.profiling import action_name, profiled
 from lt_core.run.job import Job
@@ -35,6 +37,7 @@ class Stepping:
         self.progress: Final = progress
         self._hearers: Final = job.hooks.hearers
         self._clip: Final = _clipping(job)
+        self._log_norm: Final = _norm_logging(job, optimization) if job.specs.logging.log_gradient_norm else None
 
     def before_step(self, optimizer: Optimizer) -> None:
         """Tell hooks that the gradients are final, then clip them."""
@@ -42,10 +45,14 @@ class Stepping:
             hear(optimizer)
         if self._clip is not None:
             self._clip(optimizer)
+        if self._log_norm is not None:
+            self._log_norm(optimizer)
 
 
 def take_optimizer_step(stepping: Stepping, optimizer_idx: int, closure: Callable[[], Any], **kwargs: Any) -> Any:
     """Step one optimizer and count it; automatic and manual optimization meet here, and nowhere else is a step counted.
+
+    One that was skipped, since gradients had overflowed, is counted as that.
 
     Args:
         stepping: the parts.
@@ -53,9 +60,13 @@ def take_optimizer_step(stepping: Stepping, optimizer_idx: int, closure: Callabl
         closure: makes the gradients and returns the loss.
         kwargs: for the optimizer's own ``step``.
     """
-    optimizer = stepping.optimization.optimizers[optimizer_idx]
-    result = stepping.strategy.optimizer_step(optimizer, closure, stepping.before_step, **kwargs)
-    stepping.progress.steps[optimizer_idx] += 1
+    optimizer, strategy = stepping.optimization.optimizers[optimizer_idx], stepping.strategy
+    result = strategy.optimizer_step(optimizer, closure, stepping.before_step, **kwargs)
+    if strategy.step_was_skipped:
+        stepping.progress.skipped_steps += 1
+    else:
+        stepping.progress.steps[optimizer_idx] += 1
+    stepping.optimization.is_norm_known = False
     return result
 
 
@@ -111,7 +122,8 @@ class GradientClosure:
             if loss is None:
                 self._note_skipped()
             else:
-                self._differentiate(loss, window)
+                weight = self._weight if loss is outputs else _combined(self._weight, loss_weight_of(outputs))
+                self._differentiate(loss, window, weight)
         finally:
             recorder.hook = outer
         if self._closes:
@@ -120,7 +132,7 @@ class GradientClosure:
             window.close()
         return loss
 
-    def _differentiate(self, loss: Tensor, window: AccumulationWindow) -> None:
+    def _differentiate(self, loss: Tensor, window: AccumulationWindow, weight: float | Tensor | None) -> None:
         if not loss.requires_grad and self._own_backward is None:
             _refuse_loss_without_grad(self._module)
         hearers = self._hearers
@@ -131,7 +143,7 @@ class GradientClosure:
         for hear in hearers["on_before_backward"]:
             hear(loss)
         self._recorder.hook = "backward"
-        self._backward(window.add(loss, self._weight), self._own_backward or Tensor.backward)
+        self._backward(window.add(loss, weight), self._own_backward or Tensor.backward)
         for hear in hearers["on_after_backward"]:
             hear()
 
@@ -230,7 +242,12 @@ class ManualStep:
             outputs = self._run_step(*(batch, batch_idx)[: self._num_args])
         finally:
             self._recorder.hook = None
-        if outputs is not None and not isinstance(outputs, Tensor | Mapping):
+        if isinstance(outputs, Mapping) and outputs.get("loss_weight") is not None:
+            _warned.warn(
+                "'loss_weight' has no effect in manual optimization, where the module differentiates by itself: weigh"
+                " the losses before `manual_backward`."
+            )
+        elif outputs is not None and not isinstance(outputs, Tensor | Mapping):
             message = (
                 "In manual optimization `training_step` must return a tensor, a dict or None, but got"
                 f" {type(outputs).__name__}."
@@ -271,6 +288,29 @@ def loss_of(outputs: Any) -> Tensor | None:
     return loss
 
 
+def loss_weight_of(outputs: Mapping[str, Any]) -> float | Tensor | None:
+    """Return what the loss counts for within its window and over ranks: tokens or samples that it's the mean of.
+
+    Tensors stay on their device and aren't looked into.
+
+    Raises:
+        MisconfigurationException: for anything but a number >= 0, or a tensor with one element, under "loss_weight".
+    """
+    weight = outputs.get("loss_weight")
+    if weight is None:
+        return None
+    if isinstance(weight, Tensor) and weight.numel() == 1:
+        return weight.detach().reshape(())
+    if isinstance(weight, int | float) and not isinstance(weight, bool) and 0 <= weight < inf:
+        return weight
+    found = f"a tensor of shape {tuple(weight.shape)}" if isinstance(weight, Tensor) else repr(weight)
+    message = (
+        "`training_step` returned a 'loss_weight' that must be a number >= 0 or a tensor with one element (the tokens"
+        f" or samples that 'loss' is the mean of), but got {found}."
+    )
+    raise MisconfigurationException(message)
+
+
 def detached_outputs(outputs: Any) -> Any:
     """Return what ``on_train_batch_end`` gets: a dict with the user's own, unscaled loss, without graph."""
     if isinstance(outputs, Tensor):
@@ -278,6 +318,13 @@ def detached_outputs(outputs: Any) -> Any:
     if outputs is None:
         return {"loss": None}
     return {key: apply_to_collection(value, Tensor, Tensor.detach) for key, value in outputs.items()}
+
+
+def _combined(of_batch: float | None, of_loss: float | Tensor | None) -> float | Tensor | None:
+    """Return the weight of a micro-batch, of those that the data and the training step give it."""
+    if of_batch is None or of_loss is None:
+        return of_batch if of_loss is None else of_loss
+    return of_batch * of_loss
 
 
 def _step_in_context(job: Job) -> Callable[..., Any]:
@@ -345,3 +392,21 @@ def _clipping(job: Job) -> Callable[[Optimizer], None] | None:
             recorder.hook = None
 
     return clip
+
+
+def _norm_logging(job: Job, optimization: Optimization) -> Callable[[Optimizer], None]:
+    """Return the function that logs the norm of an optimizer's gradients before clipping; it measures where needed."""
+    module, strategy, recorder = job.module, job.runtime.strategy, job.recorder
+
+    def log_norm(optimizer: Optimizer) -> None:
+        if not optimization.is_norm_known:
+            optimization.note_norm(strategy.clip_gradients(parameters_of(optimizer), max_norm=inf))
+        several = len(optimization.optimizers) > 1
+        name = f"grad_norm/{optimization.optimizers.index(optimizer)}" if several else "grad_norm"
+        outer, recorder.hook = recorder.hook, "on_before_optimizer_step"
+        try:
+            module.log(name, optimization.gradient_norm, on_step=True, on_epoch=False, batch_size=1)
+        finally:
+            recorder.hook = outer
+
+    return log_norm

@@ -33,6 +33,10 @@ class Optimization:
         """The open window; ``None`` between optimizer steps."""
         self.left = 0
         """Micro-batches that the open window still takes."""
+        self.gradient_norm: Tensor | None = None
+        """Global norm of the last step's gradients before clipping; ``None`` where it wasn't measured."""
+        self.is_norm_known = False
+        """Whether `gradient_norm` is that of the step being taken."""
         self._planned = 0
         self._strategy = strategy
 
@@ -45,6 +49,11 @@ class Optimization:
         """Begin the window again, for an optimizer that evaluates its closure several times."""
         self.window = self._strategy.open_window(1)
         return self.window
+
+    def note_norm(self, norm: Tensor | None) -> None:
+        """Keep the norm of the step being taken; ``None``: it wasn't measured."""
+        self.gradient_norm = norm
+        self.is_norm_known = norm is not None
 
     def window_state(self, model: nn.Module, *, keeps_gradients: bool) -> dict[str, Any]:
         """Return the open window and the gradients that a resumed run can't make again.

@@ -8,6 +8,7 @@ _CONFLICTING: Final = (
     "logger",
     "enable_progress_bar",
     "log_every_n_steps",
+    "log_gradient_norm",
     "enable_model_summary",
     "num_sanity_val_steps",
     "fast_dev_run",

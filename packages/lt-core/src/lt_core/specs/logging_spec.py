@@ -26,6 +26,9 @@ class LoggingSpec:
     log_every_n_steps: int
     """0 means never during training steps."""
 
+    log_gradient_norm: bool
+    """Whether the norm of all gradients before clipping is logged at each step."""
+
     enable_progress_bar: bool | None
     """``None``: yes, where one is installed; ``True``: yes, and an error where none is."""
 
@@ -40,6 +43,7 @@ def resolve_logging(
     logger: object = None,
     profiler: object = None,
     log_every_n_steps: object = None,
+    log_gradient_norm: object = False,
     enable_progress_bar: object = None,
     enable_model_summary: object = None,
     enable_autolog_hparams: object = True,
@@ -57,6 +61,7 @@ def resolve_logging(
         logger=_check_logger(logger),
         profiler=None if profiler is None else _check_profiler(profiler),
         log_every_n_steps=_check_steps(log_every_n_steps),
+        log_gradient_norm=check_bool("log_gradient_norm", log_gradient_norm),
         enable_progress_bar=_check_switch("enable_progress_bar", enable_progress_bar),
         enable_model_summary=_check_switch("enable_model_summary", enable_model_summary),
         enable_autolog_hparams=check_bool("enable_autolog_hparams", enable_autolog_hparams),
