@@ -20,7 +20,7 @@ accumulate_grad_batches=1, gradient_clip_val=None, gradient_clip_algorithm=None,
 inference_mode=True, use_distributed_sampler=True, profiler=None, detect_anomaly=False, barebones=False, plugins=None,
 sync_batchnorm=False, reload_dataloaders_every_n_epochs=0, default_root_dir=None, enable_autolog_hparams=True,
 model_registry=None, suggest_integrations=True, seed_items=None, uneven_data='stop',
-log_gradient_norm=False
+log_gradient_norm=False, compile=False
 """
 """The signature that users know, in its order, and our own arguments at its end."""
 

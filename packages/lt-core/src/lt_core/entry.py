@@ -10,6 +10,7 @@ from torch import nn
 
 from lt_core.checkpointing.report import RestoreReport
 from lt_core.checkpointing.restore import restored
+from lt_core.compiled import compiled_steps
 from lt_core.run.fit_run import EvaluationRun, FitRun
 from lt_core.run.job import Job
 from lt_core.run.signals import Signals
@@ -50,7 +51,7 @@ def run_guarded(body: Callable[..., Result], run: Run, **kwargs: Any) -> Result:
     # Heard until hooks have run: who started this job's processes sends SIGTERM to all when one has failed.
     with job.signals.heard(job.runtime.environment.requeue_signal):
         try:
-            with torch_flags(job.specs.optimization):
+            with torch_flags(job.specs.optimization), compiled_steps(job.module, job.compile_method):
                 result: Result = body(run, **kwargs)
         except BaseException as exception:
             failure = _announced(run, exception)

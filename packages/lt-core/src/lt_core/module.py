@@ -11,8 +11,9 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lt_core.compiled import CompiledStep, CompiledSteps, TakesLog
 from lt_core.loading import load_from_checkpoint
-from lt_core.logging.recorder import Recorder, warn_not_recording
+from lt_core.logging.recorder import warn_not_recording
 from lt_core.logging.slots import LogOptions
 from lt_core.toggling import toggle, untoggle
 from lt_interfaces.errors import MisconfigurationException
@@ -23,6 +24,9 @@ if TYPE_CHECKING:  # the type of a return value only; torch.export takes long to
     from torch.export import ExportedProgram
 
 FilePath = str | os.PathLike[str]
+
+_LEFT_BEHIND = ("_trainer", "_fabric", "_recorder", "_compiled_steps")
+"""Attributes that a copy of a module begins without: they belong to the module itself, or to its run."""
 
 # torch's compiler to TorchScript reads every attribute of a module, `trainer` too, and takes no RuntimeError for a no.
 _is_scripting: ContextVar[bool] = ContextVar("_is_scripting", default=False)
@@ -92,7 +96,8 @@ class LightningModule(HyperparametersMixin, nn.Module):
         self._strict_loading: bool | None = None
         self._trainer: Any = None
         self._fabric: Any = None
-        self._recorder: Recorder | None = None
+        self._recorder: TakesLog | None = None
+        self._compiled_steps: CompiledSteps | None = None
         # Follows every move and cast, so that `device` and `dtype` hold for modules without parameters too.
         self._probe = torch.empty(0)
         self._required_grad: dict[nn.Parameter, bool] = {}
@@ -203,7 +208,9 @@ class LightningModule(HyperparametersMixin, nn.Module):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_trainer": None, "_fabric": None, "_recorder": None, "_required_grad": {}}
+        # A compiled step is bound to this very module; a copy has the method of its class.
+        own = {name: value for name, value in self.__dict__.items() if not isinstance(value, CompiledStep)}
+        return {**own, **dict.fromkeys(_LEFT_BEHIND), "_required_grad": {}}
 
     # --- the steps ---
 
@@ -432,6 +439,13 @@ class LightningModule(HyperparametersMixin, nn.Module):
         """Record several values at once; further arguments as in `log`, from ``prog_bar`` on."""
         for name, value in dictionary.items():
             self.log(name, value, *args, **kwargs)
+
+    def pass_log_on(self, name: str, *, value: Any, batch_size: int | None, options: LogOptions) -> None:
+        """Record what was logged in a compiled step, when that has returned."""
+        if self._recorder is None:
+            self._log_elsewhere(name, value, options.logger)
+        else:
+            self._recorder.log(self, name, value=value, batch_size=batch_size, options=options)
 
     def _log_elsewhere(self, name: str, value: Any, logger: bool | None) -> None:
         """Take a value without a Trainer: to Fabric's loggers, or nowhere, with a warning."""

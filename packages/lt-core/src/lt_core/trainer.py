@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from lt_core.agreement import agree
 from lt_core.checkpointing.save import save
 from lt_core.clipping import clip_gradients
-from lt_core.compiled import unwrap_compiled
+from lt_core.compiled import compiler_of, unwrap_compiled
 from lt_core.constructor import with_environment_defaults
 from lt_core.default_parts import (
     bind_logging,
@@ -106,6 +106,9 @@ class Trainer:
             left, or "pad" with batches that count for nothing until all are through.
         log_gradient_norm: log the norm of all gradients before clipping as "grad_norm" (with several optimizers
             "grad_norm/0", ...), at each step, without a wait for the device.
+        compile: let `torch.compile` compile ``forward`` and the steps that the module defines, for the time of a run:
+            ``True``, or a dict of its arguments such as ``{"mode": "reduce-overhead"}``. In manual optimization the
+            training step isn't compiled.
 
     Raises:
         MisconfigurationException: (a `ValueError`) for a wrong value, naming argument, value and what's accepted.
@@ -167,6 +170,7 @@ class Trainer:
         seed_items: bool | int | None = None,
         uneven_data: str = "stop",
         log_gradient_norm: bool = False,
+        compile: bool | Mapping[str, Any] = False,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name != "self"}
         self._specs: TrainerSpecs = trainer_specs(**arguments)
@@ -734,6 +738,8 @@ class Trainer:
 
     def _new_job(self, fn: TrainerFn, order: Order) -> Job:
         """Bring the parts of one call together, attach the module, and find out who hears which hook."""
+        is_same = order.model is None and self._job is not None
+        compiler = self._running_job.compile_method if is_same else compiler_of(order.model, self._specs.compilation)
         module = check_model(unwrap_compiled(self._module if order.model is None else order.model), fn.value)
         datamodule = order.datamodule
         self._module, module.trainer = module, self
@@ -765,6 +771,7 @@ class Trainer:
             resume=order.resume(fn, specs, callbacks=self._callbacks, runtime=runtime, user=self._next_ckpt_path),
             signals=self._signals,
             save=self.save_checkpoint,
+            compile_method=compiler,
         )
         self._hooks.resolve(self, self._callbacks, module=module, datamodule=datamodule)
         return self._job

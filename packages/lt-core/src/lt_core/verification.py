@@ -31,6 +31,7 @@ def verify(job: Job, sources: dict[str, LoaderSource]) -> None:
         check_hook_names(callback, Hearer.CALLBACK)
     if job.datamodule is not None:
         check_hook_names(job.datamodule, Hearer.DATAMODULE)
+    _verify_compilation(job)
     if job.fn is TrainerFn.FITTING:
         _verify_fit(job, sources)
     elif job.fn is TrainerFn.PREDICTING:
@@ -94,6 +95,16 @@ def _verify_capabilities(job: Job) -> None:
         message = (
             f"`Trainer(uneven_data='pad')` gives batches that only pad the weight zero, and {name} can't weight losses."
             " Leave it out, and epochs end together ('stop'), or choose another strategy."
+        )
+        raise MisconfigurationException(message)
+
+
+def _verify_compilation(job: Job) -> None:
+    strategy = job.runtime.strategy
+    if job.compile_method is not None and not strategy.supports(Capability.COMPILED_MODULE):
+        message = (
+            f"{type(strategy).__name__} can't run compiled steps. Leave out `Trainer(compile=...)` and pass the module"
+            " itself rather than what `torch.compile` returned, or choose another strategy."
         )
         raise MisconfigurationException(message)
 

@@ -63,6 +63,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "seed_items": None,
     "uneven_data": "stop",
     "log_gradient_norm": False,
+    "compile": False,
 }
 
 MC: Final = MisconfigurationException
@@ -135,6 +136,14 @@ REFUSED: Final[dict[str, list[tuple[Any, type[Exception]]]]] = {
     "profiler": [("smple", MC), (3, MC), (math.nan, MC), (True, MC)],
     "detect_anomaly": SWITCH,
     "log_gradient_norm": SWITCH,
+    "compile": [
+        (1, TypeError),
+        (None, TypeError),
+        ("default", TypeError),
+        ({"fulgraph": True}, MC),
+        ({"mode": "fast"}, MC),
+        ({"backend": "inducter"}, MC),
+    ],
     "barebones": SWITCH,
     "plugins": [("bf16", MC), (3, MC), ([3], MC), (math.nan, MC)],
     "sync_batchnorm": SWITCH,

@@ -131,8 +131,9 @@ class ValueSlot:
         self._latest_weight = batch_size
         if self.rule.on_epoch:
             self._accumulate(number, batch_size)
-        # A copy: the caller may go on to change the tensor in place before the flush reads it.
-        self._latest = number.clone() if isinstance(number, Tensor) and self.rule.on_step else number
+        if self.rule.on_step:
+            # A copy: the caller may go on to change the tensor in place before the flush reads it.
+            self._latest = number.clone() if isinstance(number, Tensor) else number
 
     def pass_over(self) -> None:
         """Take part in the next flush with what changes no reduction."""

@@ -62,6 +62,8 @@ class Job:
     signals: Signals
     save: Callable[[str | PathLike[str], bool | None, Any], None]
     """Writes a checkpoint of the run; the loop calls it for requests."""
+    compile_method: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
+    """Compiles the steps of the module; ``None``: they run as they are."""
 
     @property
     def model(self) -> nn.Module:

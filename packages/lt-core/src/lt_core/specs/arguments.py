@@ -27,7 +27,7 @@ _RESOLVERS: Final[tuple[Callable[..., object], ...]] = (
     resolve_evaluation,
     resolve_optimization,
 )
-_OWN_DEFAULTS: Final = {"callbacks": None, "barebones": False, "suggest_integrations": True}
+_OWN_DEFAULTS: Final = {"callbacks": None, "barebones": False, "suggest_integrations": True, "compile": False}
 
 ARGUMENT_DEFAULTS: Final[Mapping[str, Any]] = {
     **{name: part.default for resolver in _RESOLVERS for name, part in signature(resolver).parameters.items()},
@@ -50,6 +50,8 @@ class TrainerSpecs:
     """As the user gave them; defaults are added by the Trainer."""
 
     barebones: bool
+    compilation: Mapping[str, Any] | None
+    """The arguments for `torch.compile`, which the module's steps go through; ``None``: they run as they are."""
 
 
 def trainer_specs(**arguments: Any) -> TrainerSpecs:
@@ -85,6 +87,7 @@ def trainer_specs(**arguments: Any) -> TrainerSpecs:
         optimization=_resolve(resolve_optimization, given),
         callbacks=resolve_callbacks(given["callbacks"]),
         barebones=barebones,
+        compilation=_compilation(given["compile"]),
     )
     refuse_role_conflicts(
         specs.callbacks,
@@ -139,6 +142,15 @@ def _read_literal(text: str) -> Any:
 
 def _resolve(resolver: Callable[..., Any], given: Mapping[str, Any]) -> Any:
     return resolver(**{name: given[name] for name in signature(resolver).parameters})
+
+
+def _compilation(given: object) -> Mapping[str, Any] | None:
+    if given is False:
+        return None
+    # Loaded where something is compiled alone: `import lt_core` keeps within its budget of modules.
+    from lt_core.specs.compilation import resolve_compilation
+
+    return resolve_compilation(given)
 
 
 def _fast(evaluation: EvaluationSpec) -> EvaluationSpec:
