@@ -1,4 +1,4 @@
-"""Global batches of weighted tokens, cut into micro-batches and ranks in any way, to be trained on by both front doors."""
+"""Global batches of weighted tokens, cut into micro-batches and ranks in any way, trained on by both front doors."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
