@@ -1,3 +1,4 @@
+import re
 import sys
 from typing import Any
 
@@ -131,3 +132,28 @@ def test_one_device_in_each_of_several_processes_is_worth_a_word_unless_asked_fo
     with pytest.warns(PossibleUserWarning, match=r"one of 2 processes.*`strategy='single_device'`"):
         put_together(accelerator="cpu", devices=1)
     assert put_together(accelerator="cpu", devices=1, strategy="single_device").strategy.world_size == 1
+
+
+def test_a_precision_that_does_not_fit_is_told_what_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Odd(FullPrecision):
+        precision = "odd"
+
+    def without_its_engine(name: str, device: torch.device) -> None:
+        message = "no engine"
+        raise ModuleNotFoundError(message)
+
+    many = ManyStrategy()
+    many.refused = [Odd]
+    offer(monkeypatch, "precisions", **{"32-true": FullPrecision, "broken": without_its_engine})
+    offer(monkeypatch, "strategies", many=lambda: many, single=SingleDeviceStrategy, another=SingleDeviceStrategy)
+    with pytest.raises(MisconfigurationException) as refusal:
+        put_together(strategy=many, plugins=[Odd()])
+    said, precisions, strategies = re.split(
+        " (?:Precisions that go with it|Strategies that take this precision): ", str(refusal.value)
+    )
+    assert said == "ManyStrategy doesn't work with `precision='odd'`."
+    assert "'32-true'" in precisions
+    assert "'broken'" not in precisions
+    assert "'another'" in strategies
+    assert "'many'" not in strategies
+    assert "'single'" not in strategies  # the same class once more

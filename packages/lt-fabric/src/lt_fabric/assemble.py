@@ -1,5 +1,8 @@
 """From what the user asked for to the parts of a run, checked against each other before anything is launched."""
 
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
 import torch
 
 from lt_fabric.accelerator_choice import choose_accelerator
@@ -141,10 +144,40 @@ def _refuse_unsupported(strategy: Strategy, *, accelerator: Accelerator, precisi
         raise MisconfigurationException(message)
     if not strategy.supports(precision):
         message = (
-            f"{name} doesn't work with `precision='{precision.precision}'`. "
-            "Leave `precision` out, or choose another strategy."
+            f"{name} doesn't work with `precision='{precision.precision}'`."
+            f"{_listed(' Precisions that go with it', _precisions_for(strategy))}"
+            f"{_listed(' Strategies that take this precision', _strategies_for(precision, accelerator))}"
         )
         raise MisconfigurationException(message)
+
+
+def _precisions_for(strategy: Strategy) -> list[str]:
+    """Return the names of installed precisions that a strategy takes, of those that can be made here."""
+    made = _made("precisions", lambda make, name: make(name, torch.device("cpu")))
+    return [name for name, precision in made if strategy.supports(precision)]
+
+
+def _strategies_for(precision: Precision, accelerator: Accelerator) -> list[str]:
+    """Return the names of installed strategies that take a precision on this kind of device, one for each class."""
+    by_class: dict[type, str] = {}
+    for name, strategy in _made("strategies", lambda make, _: make()):
+        if strategy.supports(precision) and strategy.supports(accelerator):
+            by_class.setdefault(type(strategy), name)
+    return list(by_class.values())
+
+
+def _made(kind: str, make: Callable[[Any, str], Any]) -> Iterator[tuple[str, Any]]:
+    """Make every installed plugin of a kind; what can't be made, such as one without its engine, is no way out."""
+    for name in plugins.candidates(kind):
+        try:
+            yield name, make(plugins.resolve(kind, name), name)
+        except Exception:  # whatever a stranger's plugin raises, the error at hand is another
+            continue
+
+
+def _listed(what: str, names: Iterable[str]) -> str:
+    found = ", ".join(repr(name) for name in names)
+    return f"{what}: {found}." if found else ""
 
 
 def _refuse_interactive(strategy: Strategy) -> None:
