@@ -6,7 +6,9 @@ from tiny_runs import ManualNet, Net, rows, trainer_with
 from torch import Tensor, nn
 
 from lt_core import LightningModule, Trainer
+from lt_fabric.full_precision import FullPrecision
 from lt_fabric.single_device import SingleDeviceStrategy
+from lt_interfaces import PrecisionDtypes
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.strategy import Capability
 
@@ -161,3 +163,15 @@ def test_nothing_is_set_up_when_something_is_missing(trainer: Trainer) -> None:
 
     with pytest.raises(MisconfigurationException):
         trainer.fit(Tells(), rows())
+
+
+def test_fitting_in_a_precision_that_only_infers_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    class Frozen(FullPrecision):
+        precision = "int2-true"
+
+        def dtypes(self) -> PrecisionDtypes:
+            return PrecisionDtypes(is_trainable=False)
+
+    with pytest.raises(MisconfigurationException, match=r"'int2-true'.* is for validating, testing and predicting"):
+        trainer_with(tmp_path, plugins=[Frozen()], limit_val_batches=0).fit(Net(), rows())
+    trainer_with(tmp_path, plugins=[Frozen()]).validate(Net(), rows(), verbose=False)

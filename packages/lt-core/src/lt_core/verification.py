@@ -71,6 +71,7 @@ def _verify_fit(job: Job, sources: dict[str, LoaderSource]) -> None:
         raise RuntimeError(message)
     if not module.automatic_optimization:
         _verify_manual(spec)
+    _verify_precision(job)
     _verify_capabilities(job)
     if spec.uneven_data == "pad" and job.runtime.strategy.world_size > 1:
         _verify_padding(module)
@@ -95,6 +96,16 @@ def _verify_capabilities(job: Job) -> None:
         message = (
             f"`Trainer(uneven_data='pad')` gives batches that only pad the weight zero, and {name} can't weight losses."
             " Leave it out, and epochs end together ('stop'), or choose another strategy."
+        )
+        raise MisconfigurationException(message)
+
+
+def _verify_precision(job: Job) -> None:
+    precision = job.runtime.precision
+    if not precision.dtypes().is_trainable:
+        message = (
+            f"`precision={precision.precision!r}` is for validating, testing and predicting: what it makes of the weights"
+            " can't be trained. Fit with another precision, such as '32-true' or 'bf16-mixed'."
         )
         raise MisconfigurationException(message)
 

@@ -21,6 +21,8 @@ class PrecisionDtypes:
     buffer: torch.dtype | None = None
     is_shardable: bool = True
     """Whether weights may be cut into shards: plain floating-point tensors, which quantised ones aren't."""
+    is_trainable: bool = True
+    """Whether a converted module can be trained at all; fitting is refused before launching where it can't."""
     scales_loss: bool = False
     """Whether losses are scaled, so that a step whose gradients overflow is skipped.
 
