@@ -104,7 +104,7 @@ def _verify_precision(job: Job) -> None:
     precision = job.runtime.precision
     if not precision.dtypes().is_trainable:
         message = (
-            f"`precision={precision.precision!r}` is for validating, testing and predicting: what it makes of the weights"
+            f"`precision={precision.precision!r}` is for validating, testing and predicting: what it makes of weights"
             " can't be trained. Fit with another precision, such as '32-true' or 'bf16-mixed'."
         )
         raise MisconfigurationException(message)
