@@ -41,7 +41,9 @@ def untied_linear_layers(module: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
 
 
 def replaced(module: nn.Module, replacements: Iterable[tuple[str, nn.Module]]) -> nn.Module:
-    """Return the module with layers replaced at the names given; a replacement named ``""`` is returned itself.
+    """Return the module with layers replaced that have the names given; one named ``""`` is the module itself.
+
+    A layer that stands in several places is replaced in all of them.
 
     >>> replaced(nn.Sequential(nn.Linear(2, 2), nn.Tanh()), [("0", nn.Identity())])
     Sequential(
@@ -49,11 +51,14 @@ def replaced(module: nn.Module, replacements: Iterable[tuple[str, nn.Module]]) -
       (1): Tanh()
     )
     """
+    places = dict(module.named_modules(remove_duplicate=False))
     for name, layer in replacements:
         if not name:
             return layer
-        path, _, attribute = name.rpartition(".")
-        setattr(module.get_submodule(path), attribute, layer)
+        old = places[name]
+        for place in [place for place, part in places.items() if part is old]:
+            path, _, attribute = place.rpartition(".")
+            setattr(module.get_submodule(path), attribute, layer)
     return module
 
 

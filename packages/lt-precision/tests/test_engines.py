@@ -1,0 +1,41 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lt_precision.engines import INSTALL, engine, is_installed, require_engine
+
+
+def test_an_engine_is_imported_when_it_is_used() -> None:
+    assert engine("torchao.quantization").__name__ == "torchao.quantization"
+
+
+def test_looking_for_an_engine_does_not_import_it() -> None:
+    look = "import sys; from lt_precision.engines import is_installed; assert is_installed('torchao')"
+    imported = f"{look}; print('torchao' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", imported], text=True).strip() == "False"
+
+
+@pytest.mark.parametrize("name", ["float8", "fp8", "weight_only", "bitsandbytes", "transformer_engine"])
+def test_importing_a_precision_imports_no_engine(name: str) -> None:
+    listed = f"import sys, lt_precision.{name}; print([one for one in {list(INSTALL)} if one in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", listed], text=True).strip() == "[]"
+
+
+@pytest.mark.parametrize("name", list(INSTALL))
+def test_a_missing_engine_is_named_with_the_line_that_installs_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    assert not is_installed(name)
+    with pytest.raises(ModuleNotFoundError) as caught:
+        require_engine(name, "`precision='x'`")
+    assert str(caught.value).startswith(f"`precision='x'` needs the package `{name}`, which isn't installed.")
+    assert str(caught.value).endswith(f"pip install {INSTALL[name]}")
+
+
+def test_an_engine_that_cannot_be_loaded_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "transformer_engine.py").write_text("raise ImportError('no part for torch')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "transformer_engine", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r"can't be imported: no part for torch.*transformer-engine\]'"):
+        engine("transformer_engine.pytorch")
