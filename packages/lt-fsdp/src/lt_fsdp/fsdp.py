@@ -35,7 +35,6 @@ CANT: Final = (
     Capability.SAVING_IN_WINDOW,  # each rank has gradients of its own until the window's end
     Capability.INFERENCE_MODE,  # weights gathered in it couldn't be trained afterwards
     Capability.UNEVEN_EVALUATION,  # all ranks gather the weights for each batch
-    Capability.COMPILED_MODULE,
 )
 
 
