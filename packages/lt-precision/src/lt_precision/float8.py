@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -11,7 +10,7 @@ from torch import nn
 from lt_interfaces import PrecisionDtypes
 from lt_interfaces.errors import MisconfigurationException
 from lt_precision.casting import default_dtype
-from lt_precision.engines import engine, require_engine
+from lt_precision.engines import require_engine
 from lt_precision.linear_layers import ModuleFilter, linear_layers, refuse_sizes, replaced
 from lt_precision.unscaled import UnscaledPrecision
 
@@ -27,7 +26,7 @@ class Float8Precision(UnscaledPrecision):
     """Weights in 32 bits, products of linear layers in float8, everything else in bfloat16 autocast.
 
     Scales are found anew for every product, so there's no state: checkpoints have the keys and formats of the module
-    without float8, and go from one to the other. The layers are torchao's ``Float8Linear``
+    without float8, and go from one to the other. The layers are torchao's
     (https://docs.pytorch.org/ao/stable/, "float8 training"). It runs on NVIDIA devices from compute capability 8.9 on,
     and, slowly, on CPUs.
 
@@ -85,13 +84,11 @@ class Float8Precision(UnscaledPrecision):
             way_out=_WAY_OUT.format(precision=self._precision),
         )
         self._refuse_device()
-        float8 = engine("torchao.float8")
-        config = float8.Float8LinearConfig.from_recipe_name(_RECIPES[self._precision])
-        # Padding lets the number of rows in a batch be any: the weights' gradient is a sum over them.
-        config = replace(config, pad_inner_dim=True, emulate=self._emulate)
-        return replaced(
-            module, ((name, float8.convert_to_float8_training(layer, config=config)) for name, layer in layers)
-        )
+        # An optional engine, which takes seconds to import.
+        from lt_precision.float8_layers import float8_config, in_float8
+
+        config = float8_config(_RECIPES[self._precision], emulate=self._emulate)
+        return replaced(module, ((name, in_float8(layer, config)) for name, layer in layers))
 
     def convert_input(self, data: Any) -> Any:
         return data

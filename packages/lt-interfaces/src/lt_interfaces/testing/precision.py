@@ -87,6 +87,12 @@ class PrecisionContract:
         output = self.output(precision, module)
         assert torch.equal(self.output(precision, precision.convert_module(module)), output)
 
+    def test_computes_the_same_in_inference_mode(self, precision: Precision) -> None:
+        module = precision.convert_module(self.plain_module())
+        expected = self.output(precision, module)
+        with torch.inference_mode():
+            assert torch.equal(self.output(precision, module), expected)
+
     def test_loading_plain_weights_is_the_same_as_converting_them(self, precision: Precision) -> None:
         module = precision.convert_module(self.plain_module(seed=1))
         module.load_state_dict(self.plain_module().state_dict())
