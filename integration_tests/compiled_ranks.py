@@ -100,7 +100,7 @@ def train(
     counters.clear()
     torch.manual_seed(0)
     graphs, module = Graphs(), Net(width)
-    settings = backend is not False and {"backend": backend or graphs}
+    settings: Any = backend is not False and {"backend": backend or graphs}
     trainer = Trainer(
         accelerator="cpu",
         devices=world_size,

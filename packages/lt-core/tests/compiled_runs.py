@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from tiny_runs import Journal, trainer_with
 from torch import Tensor, nn
-from torch._dynamo.utils import counters, get_compilation_metrics
+from torch._dynamo.utils import clear_compilation_metrics, counters, get_compilation_metrics
 from torch.utils.data import DataLoader
 
 from lt_core import LightningModule, Trainer
@@ -21,6 +21,7 @@ class Graphs:
     def __init__(self) -> None:
         torch._dynamo.reset()
         counters.clear()
+        clear_compilation_metrics()
         self.compiled = 0
         self.run = 0
 

@@ -1,5 +1,6 @@
 """What's logged in a compiled step: as without, and without a break of its graph."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,7 @@ class Measures(Net):
     def __init__(self) -> None:
         super().__init__()
         self.metric = Mean()
+        self.copied = self.metric
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         loss = self.loss(batch)
@@ -134,11 +136,32 @@ class Measures(Net):
         self.log("metric", self.metric, on_step=False, on_epoch=True)
         return loss
 
+    def on_train_end(self) -> None:
+        self.copied = copy.deepcopy(self.metric)
 
-def test_metric_objects_are_recorded_as_without_compiling(tmp_path: Path) -> None:
-    expected = fit(tmp_path, Measures()).callback_metrics
-    found = fit(tmp_path, Measures(), compile={"backend": Graphs()}).callback_metrics
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch looks at it itself, behind a break
+def test_metric_objects_run_between_graphs_and_are_recorded_as_without_compiling(tmp_path: Path) -> None:
+    graphs, module = Graphs(), Measures()
+    expected = fit(tmp_path, Measures(), data=rows(12)).callback_metrics
+    found = fit(tmp_path, module, data=rows(12), compile={"backend": graphs}).callback_metrics
     torch.testing.assert_close(found, expected)
+    assert list(graphs.breaks.values()) == [1]
+    assert graphs.reasons == []  # its count, a Python number, goes up in each step
+    fit(tmp_path, module, data=rows(12), compile={"backend": graphs})
+    assert graphs.reasons == []
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_metric_objects_are_left_as_they_were(tmp_path: Path) -> None:
+    module = Measures()
+    before = set(vars(module.metric))
+    fit(tmp_path, module, compile={"backend": Graphs()})
+    assert set(vars(module.metric)) == before
+    module.copied.reset()
+    module.copied.update(torch.ones(2))  # the copy's own, made while the original's was kept out of graphs
+    assert module.copied.compute() == 2
+    assert module.metric.count == 0
 
 
 class Part(LightningModule):
@@ -247,17 +270,12 @@ def test_nothing_is_left_of_a_step_that_raises(tmp_path: Path) -> None:
     assert len(warned) == 1
 
 
-def test_a_pending_log_is_empty_after_it_was_closed() -> None:
-    module = Net()
-    pending = PendingLog(module)
+def test_a_pending_log_keeps_nothing_of_what_was_taken() -> None:
+    pending, module = PendingLog(), Net()
     options = LogOptions(False, None, None, None, "mean", False, False, None, True, None, False)
-    pending.open()
-    assert module._recorder is pending
     pending.log(module, "name", value=torch.ones(()), batch_size=None, options=options)
-    assert [call.name for call in pending.close()] == ["name"]
-    assert module._recorder is None
-    pending.open()
-    assert pending.close() == []
+    assert [call.name for call in pending.take()] == ["name"]
+    assert pending.take() == []
 
 
 def test_a_bare_loop_drops_what_compiled_steps_log(tmp_path: Path) -> None:

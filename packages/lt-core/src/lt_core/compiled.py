@@ -1,7 +1,7 @@
 """Steps that `torch.compile` compiles: of modules that it returned, and of those that the Trainer is to compile."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import update_wrapper
 from typing import Any, Final, NamedTuple, Protocol
@@ -42,85 +42,42 @@ class PendingLog:
 
     A list that is appended to breaks no graph: the compiler takes the tensors out of its graph as outputs and appends
     behind it. It's empty when a step begins, as its length is something that compiled code depends on.
-
-    Args:
-        module: the module; those within it log as well.
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        self.is_open = False
-        """Whether a compiled step is running."""
-        self._module: Final = module
+    def __init__(self) -> None:
         self._calls: list[LogCall] = []
-        self._recorders: list[tuple[dict[str, Any], TakesLog | None]] = []
 
     def log(self, module: Any, name: str, *, value: Any, batch_size: int | None, options: LogOptions) -> None:
-        """Keep one call. Tensors are copied: later code may change them in place, and so may the next step."""
+        """Keep one call. Tensors are copied: later code may change them in place."""
         if isinstance(value, Tensor):
             value = (value if options.enable_graph else value.detach()).clone()
         self._calls.append(LogCall(module, name, value, batch_size, options))
 
-    def open(self) -> None:
-        """Take the place of the recorder, in the module and in those within it."""
-        attributes = [vars(child) for child in self._module.modules() if "_recorder" in vars(child)]
-        self._recorders = [(own, own["_recorder"]) for own in attributes]
-        for own in attributes:
-            own["_recorder"] = self
-        self.is_open = True
-
-    def close(self) -> list[LogCall]:
-        """Give the recorder its place back and return what was logged, of which nothing is kept."""
-        for own, recorder in self._recorders:
-            own["_recorder"] = recorder
+    def take(self) -> list[LogCall]:
+        """Return what was logged, and keep nothing of it."""
         calls, self._calls = self._calls, []
-        self._recorders = []
-        self.is_open = False
         return calls
 
 
 class CompiledStep:
-    """A method of a module, compiled; what it logs is recorded when it has returned, in the same hook.
+    """A method of a module, compiled.
 
     Args:
         method: as the user wrote it.
-        compile_method: `torch.compile` with its settings.
-        pending: shared by all methods of a module, as one may call another.
+        steps: of the module, to which it belongs.
     """
 
-    def __init__(self, method: Step, compile_method: Compile, pending: PendingLog) -> None:
+    def __init__(self, method: Step, steps: "CompiledSteps") -> None:
         update_wrapper(self, method)  # its signature says which arguments it's called with
         self._method: Final = method
-        self._compiled: Final = compile_method(method)
-        self._pending: Final = pending
+        self._steps: Final = steps
+        self._compiled: Final = steps.compile_method(method)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the step."""
         if torch.compiler.is_compiling():  # called by another step that's being compiled: becomes a part of its graph
             return self._method(*args, **kwargs)
-        pending = self._pending
-        if pending.is_open:  # called by the uncompiled part of another one
-            return self._compiled(*args, **kwargs)
-        pending.open()
-        calls: list[LogCall] = []
-        try:
-            outputs = self._compiled(*args, **kwargs)
-        finally:
-            calls = pending.close()
-        for module, name, value, batch_size, options in calls:
-            module.pass_log_on(name, value=value, batch_size=batch_size, options=options)
-        return outputs
-
-
-@dataclass(frozen=True)
-class CompileWith:
-    """Compiles functions with `torch.compile` and these arguments; equal to another that does so."""
-
-    arguments: Mapping[str, Any]
-
-    def __call__(self, step: Step) -> Step:
-        """Return the function compiled."""
-        compiled: Step = torch.compile(step, **self.arguments)
-        return compiled
+        return self._steps.run(self._compiled, *args, **kwargs)
 
 
 class CompiledSteps:
@@ -134,15 +91,66 @@ class CompiledSteps:
     def __init__(self, module: Any, compile_method: Compile) -> None:
         self.compile_method: Final = compile_method
         self._module: Final = module
-        self._pending: Final = PendingLog(module)
         self._steps: Final[dict[str, CompiledStep]] = {}
+        self._pending: Final = PendingLog()
+        self._is_stepping = False
+        self._logging: list[dict[str, Any]] | None = None
+        self._uncompiled: Final[dict[Any, Any]] = {}
+        self._run: Final = ExitStack()
 
     def take(self, names: Iterable[str]) -> dict[str, CompiledStep]:
         """Return these steps by name; those of earlier runs are the same ones."""
         for name in names:
             if name not in self._steps:
-                self._steps[name] = CompiledStep(getattr(self._module, name), self.compile_method, self._pending)
+                self._steps[name] = CompiledStep(getattr(self._module, name), self)
         return {name: self._steps[name] for name in names}
+
+    def run(self, compiled: Step, *args: Any, **kwargs: Any) -> Any:
+        """Run a compiled step; what it logs is recorded when it has returned, in the same hook."""
+        if self._is_stepping:  # called by the uncompiled part of another one
+            return compiled(*args, **kwargs)
+        attributes = self._begin_run() if self._logging is None else self._logging
+        recorders = [own["_recorder"] for own in attributes]
+        for own in attributes:
+            own["_recorder"] = self._pending
+        self._is_stepping = True
+        calls: list[LogCall] = []
+        try:
+            outputs = compiled(*args, **kwargs)
+        finally:
+            self._is_stepping = False
+            for own, recorder in zip(attributes, recorders, strict=True):
+                own["_recorder"] = recorder
+            calls = self._pending.take()
+        for module, name, value, batch_size, options in calls:
+            module.pass_log_on(name, value=value, batch_size=batch_size, options=options)
+        return outputs
+
+    def end_run(self) -> None:
+        """Leave everything within the module as it was before the first step."""
+        self._logging = None
+        self._run.close()
+
+    def _begin_run(self) -> list[dict[str, Any]]:
+        """Look at what's within the module at the first step, when all of it has been made."""
+        # Loaded where something is compiled alone: `import lt_core` keeps within its budget of modules.
+        from lt_core.logging.uncompiled import uncompiled_metrics
+
+        self._run.enter_context(uncompiled_metrics(self._module, self._uncompiled))
+        self._logging = [vars(child) for child in self._module.modules() if "_recorder" in vars(child)]
+        return self._logging
+
+
+@dataclass(frozen=True)
+class CompileWith:
+    """Compiles functions with `torch.compile` and these arguments; equal to another that does so."""
+
+    arguments: Mapping[str, Any]
+
+    def __call__(self, step: Step) -> Step:
+        """Return the function compiled."""
+        compiled: Step = torch.compile(step, **self.arguments)
+        return compiled
 
 
 def unwrap_compiled(model: Any) -> Any:
@@ -197,6 +205,7 @@ def compiled_steps(module: Any, compile_method: Compile | None) -> Iterator[None
     try:
         yield
     finally:
+        known.end_run()
         for name in steps:
             attributes.pop(name, None)
 
