@@ -258,6 +258,17 @@ def test_a_module_can_be_copied() -> None:
     assert torch.equal(copy.deepcopy(module)(inputs), module(inputs))
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch does it, in tracing
+@pytest.mark.parametrize("mode", MODES)
+def test_layers_compile_without_a_graph_break(mode: str) -> None:
+    module = BitsandbytesPrecision(mode, device=CPU).convert_module(TinyRegressor(64, hidden=64))
+    inputs = torch.randn(2, 64)
+    compiled = torch.compile(module, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(inputs), module(inputs))
+    compiled(inputs).sum().backward()
+    assert module.hidden.bias.grad is not None
+
+
 def test_cannot_be_sharded() -> None:
     assert not BitsandbytesPrecision("nf4", device=CPU).dtypes().is_shardable
 

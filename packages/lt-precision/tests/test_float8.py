@@ -128,6 +128,16 @@ def test_attention_which_reads_its_projection_itself_still_works() -> None:
     assert attention(inputs, inputs, inputs)[0].shape == (2, 3, 16)
 
 
+@pytest.mark.parametrize("name", ["float8", "float8-rowwise"])
+def test_layers_compile_without_a_graph_break(name: str) -> None:
+    module = Float8Precision(name, module_filter=all_but_output).convert_module(TinyRegressor(16, hidden=32))
+    inputs = torch.randn(2, 16)
+    compiled = torch.compile(module, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(inputs), module(inputs))
+    compiled(inputs).sum().backward()
+    assert module.hidden.weight.grad is not None
+
+
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\['float8', 'float8-rowwise'\].*'float9'"):
         Float8Precision("float9")

@@ -1,8 +1,8 @@
 """Quantised training and inference through bitsandbytes: linear layers in 4 or 8 bits, the rest in one plain format."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Final
 
 import torch
@@ -11,20 +11,12 @@ from torch import nn
 from lt_interfaces import PrecisionDtypes
 from lt_interfaces.errors import PossibleUserWarning
 from lt_interfaces.rank_zero import rank_zero_warn
-from lt_precision.bitsandbytes_layers import Linear4bit, Linear8bit, Linear8bitTraining
 from lt_precision.casting import cast_floats, default_dtype
 from lt_precision.engines import require_engine
 from lt_precision.linear_layers import linear_layers, replaced, untied_linear_layers
 from lt_precision.unscaled import UnscaledPrecision
 
-_LAYERS: Final[dict[str, Callable[[nn.Linear, torch.dtype], nn.Module]]] = {
-    "nf4": partial(Linear4bit, kind="nf4", nested=False),
-    "nf4-dq": partial(Linear4bit, kind="nf4", nested=True),
-    "fp4": partial(Linear4bit, kind="fp4", nested=False),
-    "fp4-dq": partial(Linear4bit, kind="fp4", nested=True),
-    "int8": Linear8bit,
-    "int8-training": Linear8bitTraining,
-}
+_MODES: Final = ("nf4", "nf4-dq", "fp4", "fp4-dq", "int8", "int8-training")
 _DTYPES: Final = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -72,8 +64,8 @@ class BitsandbytesPrecision(UnscaledPrecision):
         *,
         device: torch.device | None = None,
     ) -> None:
-        if mode not in _LAYERS:
-            message = f"`mode` must be one of {list(_LAYERS)} for BitsandbytesPrecision, not {mode!r}."
+        if mode not in _MODES:
+            message = f"`mode` must be one of {list(_MODES)} for BitsandbytesPrecision, not {mode!r}."
             raise ValueError(message)
         if dtype is not None and dtype not in _DTYPES:
             message = f"`dtype` must be one of {list(_DTYPES)} for BitsandbytesPrecision, not {dtype}."
@@ -109,8 +101,7 @@ class BitsandbytesPrecision(UnscaledPrecision):
         """Return the module with its linear layers quantised and everything else in `dtype`."""
         self._warn_of_unknown_names(module)
         module = module.to(self.dtype)
-        make = _LAYERS[self._mode]
-        return replaced(module, ((name, make(layer, self.dtype)) for name, layer in list(self._chosen(module))))
+        return replaced(module, ((name, self._quantised(layer)) for name, layer in list(self._chosen(module))))
 
     def convert_input(self, data: Any) -> Any:
         return cast_floats(data, self.dtype)
@@ -123,6 +114,17 @@ class BitsandbytesPrecision(UnscaledPrecision):
 
     def tensor_init_context(self) -> AbstractContextManager[Any]:
         return default_dtype(self.dtype)
+
+    def _quantised(self, layer: nn.Linear) -> nn.Module:
+        # An optional engine, which takes seconds to import.
+        from lt_precision.bitsandbytes_layers import Linear4bit, Linear8bit, Linear8bitTraining
+
+        if self._mode == "int8":
+            return Linear8bit(layer, self.dtype)
+        if self._mode == "int8-training":
+            return Linear8bitTraining(layer, self.dtype)
+        kind, _, scales = self._mode.partition("-")
+        return Linear4bit(layer, self.dtype, kind=kind, nested=scales == "dq")
 
     def _chosen(self, module: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
         # Weights that are trained may be shared: both layers train the same one.

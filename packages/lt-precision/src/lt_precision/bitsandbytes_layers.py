@@ -3,6 +3,8 @@
 All their tensors are parameters, frozen where they aren't trained: so they move with the module, are the same on every
 rank once a strategy has sent them there, and are stored by their names like any others. bitsandbytes' own layers keep
 scales beside the module, which does none of that.
+
+Imported when a module is converted, as bitsandbytes is.
 """
 
 from abc import ABC, abstractmethod
@@ -10,9 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 
 import torch
+from bitsandbytes import MatmulLtState, matmul, matmul_4bit  # type: ignore[attr-defined]  # not marked as exported
+from bitsandbytes.functional import QuantState, int8_vectorwise_quant, quantize_4bit
 from torch import Tensor, nn
-
-from lt_precision.engines import engine
 
 _BLOCK: Final = 64  # weights that share a scale in 4 bits
 _NESTED_BLOCK: Final = 256  # scales that share a scale, where scales are quantised too
@@ -99,7 +101,7 @@ class Linear4bit(QuantisedLinear):
         self.hold(self.quantised(layer.weight.detach()))
 
     def quantised(self, weight: Tensor) -> dict[str, Tensor]:
-        packed, state = engine("bitsandbytes").functional.quantize_4bit(
+        packed, state = quantize_4bit(
             weight.to(self.dtype).contiguous(),
             blocksize=_BLOCK,
             compress_statistics=self.nested,
@@ -116,20 +118,19 @@ class Linear4bit(QuantisedLinear):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Multiply with the weight as it was before it was quantised, as nearly as 4 bits tell."""
-        bits = engine("bitsandbytes")
-        output: Tensor = bits.matmul_4bit(inputs.to(self.dtype), self.weight, quant_state=self._state(bits.functional))
+        output: Tensor = matmul_4bit(inputs.to(self.dtype), self.weight, quant_state=self._state())
         if self.bias is not None:
             output = output + self.bias.to(self.dtype)
         return output.to(inputs.dtype)
 
-    def _state(self, functional: Any) -> Any:
+    def _state(self) -> QuantState:
         """Return the scales in the form that bitsandbytes' functions take."""
         nested = None
         if self.nested:
-            nested = functional.QuantState(
+            nested = QuantState(  # type: ignore[no-untyped-call]
                 absmax=self.nested_absmax, code=self.nested_code, blocksize=_NESTED_BLOCK, dtype=torch.float32
             )
-        return functional.QuantState(
+        return QuantState(  # type: ignore[no-untyped-call]
             absmax=self.absmax,
             shape=torch.Size((self.out_features, self.in_features)),
             code=self.code,
@@ -161,16 +162,15 @@ class Linear8bit(QuantisedLinear):
 
     def quantised(self, weight: Tensor) -> dict[str, Tensor]:
         # `SCB` is bitsandbytes' name for the scales, in its checkpoints too.
-        rows, scales, _ = engine("bitsandbytes").functional.int8_vectorwise_quant(weight.to(torch.float16).contiguous())
+        rows, scales, _ = int8_vectorwise_quant(weight.to(torch.float16).contiguous())
         return {"weight": rows, "SCB": scales}
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Multiply in 8 bits, or, on a CPU, with the weight as it was before, as nearly as 8 bits tell."""
-        bits = engine("bitsandbytes")
-        state = bits.MatmulLtState()
+        state = MatmulLtState()
         state.has_fp16_weights = False
         state.CB, state.SCB = self.weight.detach(), self.SCB.detach()
-        return product_in_8_bits(bits, inputs, self.weight, self.bias, state, dtype=self.dtype)
+        return product_in_8_bits(inputs, self.weight, self.bias, state, dtype=self.dtype)
 
 
 class Linear8bitTraining(nn.Linear):
@@ -195,20 +195,18 @@ class Linear8bitTraining(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Multiply with the weight rounded to 8 bits; its gradient is taken as if it weren't rounded."""
-        bits = engine("bitsandbytes")
         # A new one each time: bitsandbytes' layer evaluates with the rounded weight of the step before.
-        state = bits.MatmulLtState()
+        state = MatmulLtState()
         state.has_fp16_weights = True
-        return product_in_8_bits(bits, input, self.weight, self.bias, state, dtype=self.dtype)
+        return product_in_8_bits(input, self.weight, self.bias, state, dtype=self.dtype)
 
 
 def product_in_8_bits(
-    bits: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, state: Any, *, dtype: torch.dtype
+    inputs: Tensor, weight: Tensor, bias: Tensor | None, state: MatmulLtState, *, dtype: torch.dtype
 ) -> Tensor:
     """Multiply rows by a weight with bitsandbytes, and add a bias.
 
     Args:
-        bits: bitsandbytes.
         inputs: of any number of dimensions; the last is multiplied.
         weight: plain or in 8 bits, as `state` says.
         bias: added, if there's one.
@@ -218,7 +216,7 @@ def product_in_8_bits(
     state.threshold = _OUTLIERS
     state.is_training = True  # on a CPU it can't evaluate a weight that is trained, and would warn of the others
     rows = inputs.to(dtype).reshape(-1, inputs.shape[-1])  # gradients on a CPU take two dimensions only
-    output: Tensor = bits.matmul(rows, weight, state=state)
+    output: Tensor = matmul(rows, weight, state=state)
     if bias is not None:
         output = output + bias.to(dtype)
     return output.reshape(*inputs.shape[:-1], output.shape[-1]).to(inputs.dtype)
