@@ -68,7 +68,7 @@ class WeightOnlyPrecision(UnscaledPrecision):
         return self._precision
 
     def dtypes(self) -> PrecisionDtypes:
-        return PrecisionDtypes(compute=self._dtype, is_shardable=False)
+        return PrecisionDtypes(compute=self._dtype, is_shardable=False, is_trainable=False)
 
     def convert_module(self, module: nn.Module) -> nn.Module:
         """Return the module with quantised weights, which are frozen."""
