@@ -214,6 +214,15 @@ def test_an_optimizer_finds_its_parameters_after_loading() -> None:
     optimizer.step()
 
 
+def test_an_optimizer_made_before_keeps_no_plain_weights() -> None:
+    module = TinyRegressor(64, hidden=64)
+    optimizer = Adam(module.parameters())
+    converted = BitsandbytesPrecision("nf4", device=CPU).convert_module(module)
+    assert sum(one.nbytes for one in optimizer.param_groups[0]["params"]) == (64 * 64 + 64) // 2 + 4 * (64 + 1)
+    converted(torch.ones(1, 64)).sum().backward()
+    optimizer.step()
+
+
 def test_ignored_modules_stay_as_they_are_with_all_inside_of_them() -> None:
     module = nn.ModuleDict(
         {"body": TinyRegressor(64, hidden=64), "bodyguard": nn.Linear(64, 64), "head": nn.Linear(64, 1)}

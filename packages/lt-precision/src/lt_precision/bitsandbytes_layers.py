@@ -8,7 +8,7 @@ Imported when a module is converted, as bitsandbytes is.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, Self
 
 import torch
@@ -43,8 +43,13 @@ class QuantisedLinear(nn.Module, ABC):
         """Describe the layer as torch describes its own."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
-    def hold(self, tensors: Mapping[str, Tensor]) -> None:
-        """Keep these tensors as frozen parameters."""
+    def hold_weight_of(self, layer: nn.Linear) -> None:
+        """Keep a layer's weight, quantised and frozen: the same parameter, so that an optimizer holds no more bytes."""
+        weight = layer.get_parameter("weight")
+        tensors = self.quantised(weight.detach())
+        weight.requires_grad = False
+        weight.data = tensors.pop("weight")
+        self.weight = weight
         for name, tensor in tensors.items():
             self.register_parameter(name, nn.Parameter(tensor, requires_grad=False))
 
@@ -98,7 +103,7 @@ class Linear4bit(QuantisedLinear):
         super().__init__(layer, dtype)
         self.kind: Final = kind
         self.nested: Final = nested
-        self.hold(self.quantised(layer.weight.detach()))
+        self.hold_weight_of(layer)
 
     def quantised(self, weight: Tensor) -> dict[str, Tensor]:
         packed, state = quantize_4bit(
@@ -158,7 +163,7 @@ class Linear8bit(QuantisedLinear):
 
     def __init__(self, layer: nn.Linear, dtype: torch.dtype) -> None:
         super().__init__(layer, dtype)
-        self.hold(self.quantised(layer.weight.detach()))
+        self.hold_weight_of(layer)
 
     def quantised(self, weight: Tensor) -> dict[str, Tensor]:
         # `SCB` is bitsandbytes' name for the scales, in its checkpoints too.
@@ -170,7 +175,7 @@ class Linear8bit(QuantisedLinear):
         state = MatmulLtState()
         state.has_fp16_weights = False
         state.CB, state.SCB = self.weight.detach(), self.SCB.detach()
-        return product_in_8_bits(inputs, self.weight, self.bias, state, dtype=self.dtype)
+        return _product_in_8_bits(inputs, self, state)
 
 
 class Linear8bitTraining(nn.Linear):
@@ -198,25 +203,15 @@ class Linear8bitTraining(nn.Linear):
         # A new one each time: bitsandbytes' layer evaluates with the rounded weight of the step before.
         state = MatmulLtState()
         state.has_fp16_weights = True
-        return product_in_8_bits(input, self.weight, self.bias, state, dtype=self.dtype)
+        return _product_in_8_bits(input, self, state)
 
 
-def product_in_8_bits(
-    inputs: Tensor, weight: Tensor, bias: Tensor | None, state: MatmulLtState, *, dtype: torch.dtype
-) -> Tensor:
-    """Multiply rows by a weight with bitsandbytes, and add a bias.
-
-    Args:
-        inputs: of any number of dimensions; the last is multiplied.
-        weight: plain or in 8 bits, as `state` says.
-        bias: added, if there's one.
-        state: bitsandbytes' own.
-        dtype: the format in which it's done.
-    """
+def _product_in_8_bits(inputs: Tensor, layer: Linear8bit | Linear8bitTraining, state: MatmulLtState) -> Tensor:
+    """Multiply inputs of any number of dimensions, the last of them, by a layer's weight, and add its bias."""
     state.threshold = _OUTLIERS
     state.is_training = True  # on a CPU it can't evaluate a weight that is trained, and would warn of the others
-    rows = inputs.to(dtype).reshape(-1, inputs.shape[-1])  # gradients on a CPU take two dimensions only
-    output: Tensor = matmul(rows, weight, state=state)
-    if bias is not None:
-        output = output + bias.to(dtype)
+    rows = inputs.to(layer.dtype).reshape(-1, inputs.shape[-1])  # gradients on a CPU take two dimensions only
+    output: Tensor = matmul(rows, layer.weight, state=state)
+    if layer.bias is not None:
+        output = output + layer.bias.to(layer.dtype)
     return output.reshape(*inputs.shape[:-1], output.shape[-1]).to(inputs.dtype)

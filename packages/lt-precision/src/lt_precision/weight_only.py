@@ -138,9 +138,10 @@ def _cuda(device: torch.device | None) -> torch.device:
 
 
 def _quantise_what_comes(
-    layer: nn.Module, state: dict[str, Any], prefix: str, *_: Any, quantise: Callable[[Tensor], Tensor]
+    layer: nn.Module, state: dict[str, Any], *prefix_and_more: Any, quantise: Callable[[Tensor], Tensor]
 ) -> None:
     """Quantise a plain weight that is about to be loaded; one of another shape is left for torch to refuse."""
+    prefix = prefix_and_more[0]
     key = f"{prefix}weight"
     weight = state.get(key)
     if weight is not None and not _is_quantised(weight) and weight.shape == layer.weight.shape:
