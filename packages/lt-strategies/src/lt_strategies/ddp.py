@@ -1,6 +1,6 @@
 """The strategy of one replica of the module per process, whose gradients are averaged."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from lt_interfaces import (
     Accelerator,
@@ -304,7 +305,17 @@ def _send_from_rank_zero(module: nn.Module) -> None:
     """Give every rank the weights and buffers of rank 0, as wrapping a module for training does."""
     with torch.no_grad():
         for tensor in (*module.parameters(), *module.buffers()):
-            dist.broadcast(tensor, src=0)
+            for plain in _plain_tensors(tensor):
+                dist.broadcast(plain, src=0)
+
+
+def _plain_tensors(tensor: Any) -> Iterator[Tensor]:
+    """Return what a tensor is made of: classes of quantised weights can't be sent, their integers and scales can."""
+    if is_traceable_wrapper_subclass(tensor):
+        for name in tensor.__tensor_flatten__()[0]:
+            yield from _plain_tensors(getattr(tensor, name))
+    else:
+        yield tensor
 
 
 def _refuse_parts(arguments: Mapping[str, Any]) -> None:
