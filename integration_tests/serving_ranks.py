@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,8 @@ def serving(answer: Callable[[Any], Any], folder: Path, *, seconds: float) -> It
             yield ask
         finally:
             for rank in ranks:
-                rank.send(None)
+                with suppress(BrokenPipeError):  # it has failed, and was heard
+                    rank.send(None)
                 rank.close()
             job.join()
 
