@@ -1,5 +1,6 @@
 import copy
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from torch import Tensor, nn
 from lt_core import LightningModule, Trainer
 from lt_core.compiled import CompiledStep, compiler_of, unwrap_compiled
 from lt_fabric.full_precision import FullPrecision
+from lt_fabric.single_device import SingleDeviceStrategy
 from lt_interfaces.callback import Callback
 from lt_interfaces.errors import MisconfigurationException
+from lt_interfaces.states import TrainerStatus
+from lt_interfaces.strategy import Capability
 
 
 class OnlyTrains(LightningModule):
@@ -145,6 +149,48 @@ def test_a_copy_made_during_a_run_computes_with_its_own_weights(tmp_path: Path) 
             parameter.zero_()
     assert watches.copy(torch.ones(1, 3)).item() == 0.0
     assert watches.copy.training_step(torch.ones(1, 3), 0).item() == 0.0
+
+
+class Exports(OnlyTrains):
+    def on_train_end(self) -> None:
+        sample = torch.ones(2, 3)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TorchScript is deprecated
+            self.exported = [
+                self.to_torchscript(),
+                self.to_torchscript(method="trace", example_inputs=sample),
+                self.to_exported_program(input_sample=(sample,)).module(),
+                torch.jit.trace(self, sample),  # type: ignore[no-untyped-call]
+            ]
+
+
+def test_a_module_can_be_exported_during_a_compiled_run(tmp_path: Path) -> None:
+    module = Exports()
+    fit(tmp_path, module, compile={"backend": Graphs()})
+    for exported in module.exported:
+        torch.testing.assert_close(exported(torch.ones(2, 3)), module(torch.ones(2, 3)))
+
+
+def without(capability: Capability) -> Any:
+    """Return a strategy of one process that can't do this."""
+    strategy = SingleDeviceStrategy()
+    supports = strategy.supports
+    strategy.supports = lambda part: part is not capability and supports(part)  # type: ignore[method-assign]
+    return strategy
+
+
+@WAYS
+@pytest.mark.parametrize("entry", ["fit", "validate", "test", "predict"])
+def test_a_strategy_that_cannot_run_compiled_steps_refuses_them_before_anything_starts(
+    tmp_path: Path, way: str, entry: str
+) -> None:
+    module, graphs = Net(), Graphs()
+    given, arguments = trainable(way, module, graphs)
+    trainer = trainer_with(tmp_path, strategy=without(Capability.COMPILED_MODULE), **arguments)
+    with pytest.raises(MisconfigurationException, match=r"SingleDeviceStrategy can't run compiled steps\. Leave out"):
+        getattr(trainer, entry)(given, rows(2))
+    assert trainer.state.status is TrainerStatus.INITIALIZING
+    assert graphs.compiled == 0
 
 
 @WAYS

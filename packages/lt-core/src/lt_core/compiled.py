@@ -20,6 +20,9 @@ Compile = Callable[[Step], Step]
 _STEPS: Final = ("training_step", "validation_step", "test_step", "predict_step")
 
 
+_is_tracing: Final[Callable[[], bool]] = vars(torch.jit)["is_tracing"]  # torch leaves it untyped
+
+
 class TakesLog(Protocol):
     """What `LightningModule.log` passes its arguments on to."""
 
@@ -75,7 +78,8 @@ class CompiledStep:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the step."""
-        if torch.compiler.is_compiling():  # called by another step that's being compiled: becomes a part of its graph
+        # It becomes a part of what's being made: the graph of another step that calls it, or an export.
+        if torch.compiler.is_compiling() or _is_tracing():
             return self._method(*args, **kwargs)
         return self._steps.run(self._compiled, *args, **kwargs)
 
@@ -208,6 +212,19 @@ def compiled_steps(module: Any, compile_method: Compile | None) -> Iterator[None
         known.end_run()
         for name in steps:
             attributes.pop(name, None)
+
+
+@contextmanager
+def own_methods(module: nn.Module) -> Iterator[None]:
+    """Give a module its own methods back for a while, for exports, which read their code."""
+    attributes = vars(module)
+    steps = {name: value for name, value in attributes.items() if isinstance(value, CompiledStep)}
+    for name in steps:
+        del attributes[name]
+    try:
+        yield
+    finally:
+        attributes.update(steps)
 
 
 def _compilable(module: Any) -> list[str]:

@@ -11,7 +11,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lt_core.compiled import CompiledStep, CompiledSteps, TakesLog
+from lt_core.compiled import CompiledStep, CompiledSteps, TakesLog, own_methods
 from lt_core.loading import load_from_checkpoint
 from lt_core.logging.recorder import warn_not_recording
 from lt_core.logging.slots import LogOptions
@@ -647,7 +647,8 @@ class LightningModule(HyperparametersMixin, nn.Module):
         """Export to ONNX with torch's exporter; see `lt_core.export.to_onnx`."""
         from lt_core.export import to_onnx  # exporters are heavy, and few runs export
 
-        return to_onnx(self, file_path, input_sample, transfer=self._transferred, **kwargs)
+        with own_methods(self):
+            return to_onnx(self, file_path, input_sample, transfer=self._transferred, **kwargs)
 
     def to_exported_program(
         self, file_path: FilePath | None = None, input_sample: Any = None, **kwargs: Any
@@ -655,7 +656,8 @@ class LightningModule(HyperparametersMixin, nn.Module):
         """Export with `torch.export`; see `lt_core.export.to_exported_program`."""
         from lt_core.export import to_exported_program  # exporters are heavy, and few runs export
 
-        return to_exported_program(self, file_path, input_sample, transfer=self._transferred, **kwargs)
+        with own_methods(self):
+            return to_exported_program(self, file_path, input_sample, transfer=self._transferred, **kwargs)
 
     def to_torchscript(
         self, file_path: FilePath | None = None, method: str = "script", example_inputs: Any = None, **kwargs: Any
@@ -665,7 +667,8 @@ class LightningModule(HyperparametersMixin, nn.Module):
 
         token = _is_scripting.set(True)
         try:
-            return to_torchscript(self, file_path, method, example_inputs, transfer=self._transferred, **kwargs)
+            with own_methods(self):
+                return to_torchscript(self, file_path, method, example_inputs, transfer=self._transferred, **kwargs)
         finally:
             _is_scripting.reset(token)
 
@@ -673,7 +676,8 @@ class LightningModule(HyperparametersMixin, nn.Module):
         """Compile with TensorRT; see `lt_core.export.to_tensorrt`."""
         from lt_core.export import to_tensorrt  # exporters are heavy, and few runs export
 
-        return to_tensorrt(self, file_path, input_sample, transfer=self._transferred, **kwargs)
+        with own_methods(self):
+            return to_tensorrt(self, file_path, input_sample, transfer=self._transferred, **kwargs)
 
     def _transferred(self, sample: Any) -> Any:
         """Return a sample as the batch-transfer hooks would hand it to a step."""
