@@ -246,7 +246,9 @@ def test_layers_that_share_their_weight_stay_as_they_are() -> None:
     module = nn.ModuleDict({"embedding": nn.Embedding(32, 64), "head": nn.Linear(64, 32, bias=False)})
     module["head"].weight = module["embedding"].weight
     converted = BitsandbytesPrecision("nf4", device=CPU).convert_module(module)
+    assert type(converted["head"]) is nn.Linear
     assert converted["head"].weight is converted["embedding"].weight
+    assert converted["embedding"](torch.tensor([1])).shape == (1, 64)
 
 
 def test_everything_else_is_kept_in_the_format_asked_for() -> None:

@@ -33,6 +33,12 @@ def test_a_missing_engine_is_named_with_the_line_that_installs_it(name: str, mon
     assert str(caught.value).endswith(f"pip install {INSTALL[name]}")
 
 
+def test_a_missing_engine_is_named_as_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchao", None)
+    with pytest.raises(ModuleNotFoundError, match="`x` needs the package `torchao`, which isn't installed"):
+        engine("torchao.float8", "`x`")
+
+
 def test_an_engine_that_cannot_be_loaded_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "transformer_engine.py").write_text("raise ImportError('no part for torch')")
     monkeypatch.syspath_prepend(tmp_path)

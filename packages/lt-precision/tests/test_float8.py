@@ -62,6 +62,16 @@ def test_multiplies_in_float8() -> None:
     assert not torch.equal(plain(inputs)[1:], torch.ones(15, 16))
 
 
+@pytest.mark.parametrize(("name", "is_exact"), [("float8", False), ("float8-rowwise", True)])
+def test_small_rows_beside_large_ones_keep_their_values_with_a_scale_for_each(name: str, is_exact: bool) -> None:
+    layer = Float8Precision(name).convert_module(nn.Linear(16, 16, bias=False))
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(16))
+    inputs = torch.ones(16, 16)
+    inputs[0] = 2.0**20
+    assert torch.equal(layer(inputs), inputs) == is_exact
+
+
 def test_everything_else_computes_in_bfloat16() -> None:
     precision = Float8Precision(device=torch.device("cpu"), module_filter=all_but_output)
     module = precision.convert_module(TinyRegressor(16, hidden=32))
@@ -74,6 +84,7 @@ def test_a_batch_has_any_number_of_rows(rows: int) -> None:
     module = Float8Precision().convert_module(nn.Linear(32, 16))
     module(torch.ones(rows, 32)).sum().backward()
     assert module.weight.grad.shape == (16, 32)
+    assert module.config.pad_inner_dim  # what CUDA devices need for it
 
 
 def test_checkpoints_have_the_keys_and_formats_of_the_plain_module() -> None:
@@ -157,6 +168,17 @@ def test_training_learns_on_a_cuda_device(name: str) -> None:
     module = precision.convert_module(TinyRegressor(16, hidden=32)).to(device)
     losses = train(precision, module, steps=60)
     assert losses[-1] < losses[0] / 2
+
+
+@pytest.mark.gpu
+def test_a_batch_has_any_number_of_rows_on_a_cuda_device() -> None:
+    device = torch.device("cuda", 0)
+    precision = Float8Precision("float8", device)
+    module = precision.convert_module(nn.Linear(32, 16)).to(device)
+    with precision.forward_context():
+        loss = module(torch.ones(7, 32, device=device)).sum()
+    loss.backward()
+    assert module.weight.grad.shape == (16, 32)
 
 
 @pytest.mark.gpu
