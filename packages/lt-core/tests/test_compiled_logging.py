@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from lt_core import LightningModule
 from lt_core.compiled import PendingLog, compiled_steps
-from lt_core.logging.slots import LogOptions
+from lt_core.logging.rules import slot_rule
+from lt_core.logging.slots import LogOptions, ValueSlot
+from lt_core.logging.uncompiled import Uncompiled
 from lt_interfaces.errors import MisconfigurationException
 
 
@@ -158,6 +160,7 @@ def test_metric_objects_are_left_as_they_were(tmp_path: Path) -> None:
     before = set(vars(module.metric))
     fit(tmp_path, module, compile={"backend": Graphs()})
     assert set(vars(module.metric)) == before
+    assert not any(isinstance(value, Uncompiled) for value in vars(module.copied).values())
     module.copied.reset()
     module.copied.update(torch.ones(2))  # the copy's own, made while the original's was kept out of graphs
     assert module.copied.compute() == 2
@@ -294,3 +297,17 @@ BARE: dict[str, Any] = {
     "enable_progress_bar": None,
     "enable_model_summary": None,
 }
+
+
+@pytest.mark.parametrize("on_step", [False, True])
+@pytest.mark.parametrize("reduce_fx", ["mean", "sum", "min", "max"])
+def test_no_slot_keeps_memory_that_a_compiled_step_may_use_again(on_step: bool, reduce_fx: str) -> None:
+    """With CUDA graphs the next step writes its outputs where the last one's are."""
+    options = LogOptions(False, None, on_step, True, reduce_fx, False, False, None, True, None, False)
+    slot = ValueSlot(slot_rule("training_step", "name", options=options, dataloader_idx=None), options)
+    value = torch.ones(())
+    for _ in range(2):
+        slot.update(value, 1)
+    before = str(slot.state_dict())
+    value.fill_(torch.nan)
+    assert str(slot.state_dict()) == before
