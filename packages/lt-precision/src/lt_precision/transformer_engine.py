@@ -55,7 +55,8 @@ class TransformerEnginePrecision(UnscaledPrecision):
     ``autocast`` (https://docs.nvidia.com/deeplearning/transformer-engine/user-guide/), which finds scales by a recipe.
     By the default recipe of some devices these come from earlier steps: they're stored with the module's weights, under
     ``_extra_state``. It needs a CUDA device of compute capability 8.9 or higher, and isn't sharded: that state would
-    have to be, too. The number of rows in a batch must be a multiple of 8.
+    have to be, too. The engine pickles it, and unpickles it itself as it's loaded, so that only checkpoints should be
+    loaded that come from where one trusts. The number of rows in a batch must be a multiple of 8.
 
     Args:
         weights_dtype: the format of weights, inputs and of everything else: bfloat16, float16 or float32.
