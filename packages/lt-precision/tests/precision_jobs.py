@@ -99,6 +99,12 @@ def outcomes_on_ranks(precisions: tuple[str, ...], folder: Path, strategy: str) 
     return found
 
 
+def validated_on_ranks(precision: str) -> Any:
+    """Return what two ranks validate together, of the same module."""
+    run = trainer(precision, strategy="ddp", devices=2)
+    return run.validate(Regressor(seed=0), loader(), verbose=False)
+
+
 def predictions_of_ranks_that_began_differently(precisions: tuple[str, ...]) -> dict[str, Tensor]:
     """Return what each precision predicts after two steps of DDP, where each rank made the module with its own seed."""
     found = {}

@@ -17,7 +17,7 @@ def test_looking_for_an_engine_does_not_import_it() -> None:
     assert subprocess.check_output([sys.executable, "-c", imported], text=True).strip() == "False"
 
 
-@pytest.mark.parametrize("name", ["float8", "fp8", "weight_only", "bitsandbytes", "transformer_engine"])
+@pytest.mark.parametrize("name", ["casting", "float8", "fp8", "weight_only", "bitsandbytes", "transformer_engine"])
 def test_importing_a_precision_imports_no_engine(name: str) -> None:
     listed = f"import sys, lt_precision.{name}; print([one for one in {list(INSTALL)} if one in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", listed], text=True).strip() == "[]"

@@ -60,6 +60,12 @@ def test_predicting_from_weights_in_8_bits(tmp_path: Path) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
+def test_two_ranks_validate_with_weights_in_8_bits_as_one_does() -> None:
+    expected = trainer("int8-weight-only").validate(Regressor(seed=0), loader(), verbose=False)
+    for found in run_in_processes(precision_jobs.validated_on_ranks, "int8-weight-only"):
+        assert found[0]["validated"] == pytest.approx(expected[0]["validated"], rel=1e-6)
+
+
 def test_training_with_weights_for_inference_is_refused() -> None:
     with pytest.raises(MisconfigurationException, match="is for validating, testing and predicting"):
         trainer("int8-weight-only", max_steps=1).fit(Regressor(), loader(), loader())

@@ -2,10 +2,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from toy_parts import ToyPrecision
 
+from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.precision import Precision
 from lt_interfaces.testing import PrecisionContract
 
@@ -35,6 +36,31 @@ class Scaled(ToyPrecision):
         return outcome
 
 
+class Inferring(ToyPrecision):
+    """Doesn't train."""
+
+    def backward(self, loss: Tensor, run_backward: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+        message = f"`precision={self.precision!r}` doesn't train."
+        raise MisconfigurationException(message)
+
+
+class TestInferringPrecision(PrecisionContract):
+    trains = False
+
+    @pytest.fixture
+    def precision(self) -> Precision:
+        return Inferring()
+
+
+class Halving(ToyPrecision):
+    """Changes weights as it converts, again and again, and not those that are loaded later."""
+
+    def convert_module(self, module: nn.Module) -> nn.Module:
+        for parameter in super().convert_module(module).parameters():
+            parameter.data /= 2
+        return module
+
+
 mistake = pytest.mark.xfail(reason="the mistake under test", raises=AssertionError, strict=True)
 
 
@@ -60,3 +86,33 @@ class TestScaledPrecision(PrecisionContract):
     @mistake
     def test_gradients_are_unscaled_when_a_step_prepares(self, precision: Precision, optimizer: Optimizer) -> None:
         super().test_gradients_are_unscaled_when_a_step_prepares(precision, optimizer)
+
+
+class TestHalvingPrecision(PrecisionContract):
+    """A suite that let this pass would let modules change with each stage of a run."""
+
+    tolerance = 1.0
+
+    @pytest.fixture
+    def precision(self) -> Precision:
+        return Halving()
+
+    @mistake
+    def test_converting_again_changes_nothing(self, precision: Precision) -> None:
+        super().test_converting_again_changes_nothing(precision)
+
+    @mistake
+    def test_loading_plain_weights_is_the_same_as_converting_them(self, precision: Precision) -> None:
+        super().test_loading_plain_weights_is_the_same_as_converting_them(precision)
+
+
+class TestTrainingPrecisionThatSaysItOnlyInfers(PrecisionContract):
+    trains = False
+
+    @pytest.fixture
+    def precision(self) -> Precision:
+        return ToyPrecision()
+
+    @pytest.mark.xfail(reason="the mistake under test", raises=pytest.fail.Exception, strict=True)
+    def test_refuses_to_train_if_it_only_infers(self, precision: Precision) -> None:
+        super().test_refuses_to_train_if_it_only_infers(precision)
