@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -13,6 +14,7 @@ from torch._dynamo.utils import counters
 from torch.utils.data import DataLoader
 
 from lt_core import LightningModule, Trainer
+from lt_deepspeed import DeepSpeedStrategy
 from lt_fsdp import FSDPStrategy
 from lt_strategies import DDPStrategy
 
@@ -21,6 +23,8 @@ LAYOUTS: Final[dict[str, Callable[[], Any]]] = {
     "ddp": DDPStrategy,
     "ddp, several buckets": lambda: DDPStrategy(bucket_cap_mb=1),
     "fsdp": lambda: FSDPStrategy(auto_wrap_policy={Block}),
+    # These need DeepSpeed once they're made, and run in its own environment alone.
+    **{f"deepspeed_stage_{stage}": partial(DeepSpeedStrategy, stage=stage) for stage in (1, 2, 3)},
 }
 SAMPLES: Final = 14
 """Of an epoch: with batches of four per job, the last one is short."""
