@@ -127,6 +127,17 @@ def test_evaluation_computes_what_training_computes(mode: str) -> None:
     torch.testing.assert_close(module.train()(inputs).detach(), trained, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_an_encoder_layer_of_torch_evaluates_what_it_trains(mode: str) -> None:
+    module = BitsandbytesPrecision(mode, device=CPU).convert_module(
+        nn.TransformerEncoderLayer(64, 2, 64, batch_first=True, dropout=0.0)
+    )
+    inputs = torch.randn(2, 3, 64)
+    trained = module(inputs).detach()
+    with torch.inference_mode():
+        torch.testing.assert_close(module.eval()(inputs), trained, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("mode", "expected"),
     [

@@ -149,6 +149,14 @@ def test_layers_compile_without_a_graph_break(name: str) -> None:
     assert module.hidden.weight.grad is not None
 
 
+def test_an_encoder_layer_of_torch_evaluates_what_it_trains() -> None:
+    module = Float8Precision().convert_module(nn.TransformerEncoderLayer(64, 2, 64, batch_first=True, dropout=0.0))
+    inputs = torch.randn(2, 3, 64)
+    trained = module(inputs).detach()
+    with torch.inference_mode():
+        torch.testing.assert_close(module.eval()(inputs), trained, rtol=1e-5, atol=1e-5)
+
+
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\['float8', 'float8-rowwise'\].*'float9'"):
         Float8Precision("float9")

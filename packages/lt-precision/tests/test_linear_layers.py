@@ -47,6 +47,11 @@ def test_a_layer_in_two_places_is_replaced_in_both() -> None:
     assert module["b"][0] is new
 
 
+def test_a_replacement_trains_or_evaluates_as_what_it_replaces() -> None:
+    module = replaced(nn.Sequential(nn.Linear(2, 2).eval(), nn.Linear(2, 2)), [("0", nn.ReLU()), ("1", nn.ReLU())])
+    assert [part.training for part in module] == [False, True]
+
+
 def test_every_layer_of_an_unfit_size_is_named() -> None:
     layers = [("a", nn.Linear(16, 32)), ("b.0", nn.Linear(16, 8)), ("c", nn.Linear(20, 16))]
     with pytest.raises(MisconfigurationException) as caught:

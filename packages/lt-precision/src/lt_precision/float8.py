@@ -36,7 +36,7 @@ class Float8Precision(UnscaledPrecision):
         device: where it computes; found out by itself unless given.
         module_filter: ``(module, full_name) -> bool``, asked for each linear layer; ``True`` converts it. All are
             converted unless given.
-        emulate: compute in float32 what float8 would give, for devices that lack it.
+        emulate: compute what float8 would give, for devices that lack it.
 
     Raises:
         MissingPackageError: torchao isn't installed.

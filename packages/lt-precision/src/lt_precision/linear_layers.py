@@ -56,6 +56,10 @@ def replaced(module: nn.Module, replacements: Iterable[tuple[str, nn.Module]]) -
         if not name:
             return layer
         old = places[name]
+        layer.train(old.training)
+        # When evaluating, torch's encoder layers read the weights of linear layers that have no hooks, and multiply by
+        # themselves.
+        layer.register_forward_pre_hook(_computes_itself)
         for place in [place for place, part in places.items() if part is old]:
             path, _, attribute = place.rpartition(".")
             setattr(module.get_submodule(path), attribute, layer)
@@ -86,3 +90,7 @@ def refuse_sizes(layers: Iterable[tuple[str, nn.Linear]], *, multiple: int, what
             f" their sizes, or leave them out: {way_out.format(names=set(unfit))}"
         )
         raise MisconfigurationException(message)
+
+
+def _computes_itself(layer: nn.Module, inputs: tuple[object, ...]) -> None:
+    """Change nothing."""

@@ -23,8 +23,9 @@ class WeightOnlyPrecision(UnscaledPrecision):
     """Weights of linear layers in 8 or 4 bits, for validating, testing and predicting; training is refused.
 
     What's loaded into a converted module is quantised as it comes, so a checkpoint of the plain module gives the same
-    predictions as quantising after loading. The converted module's own weights load too. Quantising is torchao's
-    (https://docs.pytorch.org/ao/stable/, "quantized inference").
+    predictions as quantising after loading. The converted module's own weights load too, where torchao was imported
+    (here, as a module is converted). Quantising is torchao's (https://docs.pytorch.org/ao/stable/, "quantized
+    inference").
 
     Args:
         precision: ``"int8-weight-only"``, one scale for each row of a weight, on every device; the rest of the module
