@@ -18,8 +18,6 @@ Step = Callable[..., Any]
 Compile = Callable[[Step], Step]
 
 _STEPS: Final = ("training_step", "validation_step", "test_step", "predict_step")
-
-
 _is_tracing: Final[Callable[[], bool]] = vars(torch.jit)["is_tracing"]  # torch leaves it untyped
 
 
