@@ -77,8 +77,9 @@ def _wait(context: Any, timeout_seconds: float) -> None:
 
 def _run_rank(rank: int, job: _Job) -> None:
     torch.set_num_threads(1)
-    # Where each thread of a process stands that won't end in time is what one needs to know then.
-    faulthandler.dump_traceback_later(0.9 * job.timeout_seconds)
+    # Where each thread of a process stands that won't end in time is what one needs to know then. It's written in good
+    # time, as the clock that ends the processes has run since before they were started.
+    faulthandler.dump_traceback_later(job.timeout_seconds - min(10.0, job.timeout_seconds / 2))
     _end_after(job.timeout_seconds)
     os.environ |= {
         "LOCAL_RANK": str(rank),
