@@ -149,12 +149,14 @@ def test_layers_compile_without_a_graph_break(name: str) -> None:
     assert module.hidden.weight.grad is not None
 
 
-def test_an_encoder_layer_of_torch_evaluates_what_it_trains() -> None:
-    module = Float8Precision().convert_module(nn.TransformerEncoderLayer(64, 2, 64, batch_first=True, dropout=0.0))
-    inputs = torch.randn(2, 3, 64)
-    trained = module(inputs).detach()
+def test_encoder_layers_of_torch_evaluate_what_they_train() -> None:
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(64, 2, 64, batch_first=True, dropout=0.0), 2)
+    module, inputs = Float8Precision().convert_module(encoder), torch.randn(2, 3, 64)
+    padding = torch.tensor([[False, False, True], [False, False, False]])
+    trained = module(inputs, src_key_padding_mask=padding).detach()
     with torch.inference_mode():
-        torch.testing.assert_close(module.eval()(inputs), trained, rtol=1e-5, atol=1e-5)
+        evaluated = module.eval()(inputs, src_key_padding_mask=padding)
+    torch.testing.assert_close(evaluated[~padding], trained[~padding], rtol=1e-5, atol=1e-5)
 
 
 def test_an_unknown_name_is_refused() -> None:

@@ -57,12 +57,14 @@ def replaced(module: nn.Module, replacements: Iterable[tuple[str, nn.Module]]) -
             return layer
         old = places[name]
         layer.train(old.training)
-        # When evaluating, torch's encoder layers read the weights of linear layers that have no hooks, and multiply by
-        # themselves.
+        # torch's encoder layers read the weights of linear layers without hooks, and multiply, when they evaluate...
         layer.register_forward_pre_hook(_computes_itself)
         for place in [place for place, part in places.items() if part is old]:
             path, _, attribute = place.rpartition(".")
             setattr(module.get_submodule(path), attribute, layer)
+    for part in module.modules():
+        if isinstance(part, nn.TransformerEncoder):
+            part.use_nested_tensor = False  # ...and a stack of them counts on it where there's padding
     return module
 
 
