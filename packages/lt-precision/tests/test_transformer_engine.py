@@ -125,6 +125,8 @@ def test_a_recipe_may_be_given_by_its_arguments() -> None:
     precision = TransformerEnginePrecision(torch.float32, {"fp8_format": "HYBRID", "amax_history_len": 16})
     with precision.forward_context():
         (recipe,) = toy_transformer_engine.entered
+    with precision.forward_context():
+        assert toy_transformer_engine.entered[-1] is recipe  # which the engine knows its statistics by
     assert recipe.arguments == {"fp8_format": toy_transformer_engine.Format.HYBRID, "amax_history_len": 16}
 
 

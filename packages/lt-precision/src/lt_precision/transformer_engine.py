@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cached_property
 from typing import Any, Final
 
 import torch
@@ -119,7 +120,7 @@ class TransformerEnginePrecision(UnscaledPrecision):
 
     def forward_context(self) -> AbstractContextManager[Any]:
         pytorch = engine("transformer_engine.pytorch")
-        return _computing(pytorch, self._made_recipe(), weights_dtype=self._weights_dtype, fallback=self._fallback)
+        return _computing(pytorch, self._made_recipe, weights_dtype=self._weights_dtype, fallback=self._fallback)
 
     def module_init_context(self) -> AbstractContextManager[Any]:
         return default_dtype(self._weights_dtype)
@@ -143,6 +144,7 @@ class TransformerEnginePrecision(UnscaledPrecision):
         new.register_load_state_dict_pre_hook(_load_without_scales)  # type: ignore[no-untyped-call]
         return new
 
+    @cached_property
     def _made_recipe(self) -> Any:
         """Return the recipe as the engine takes it."""
         if not isinstance(self._recipe, Mapping):
