@@ -3,7 +3,7 @@
 import itertools
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -93,8 +93,8 @@ def _evaluate(case: Case) -> Found:
 def _train(case: Case) -> Found:
     """Train, save in the middle, go on from that with another module, and compare."""
     saved = str(Path(case.folder, f"{case.precision}-{case.layout}-{case.mode}-{case.clip}.ckpt"))
-    whole, net, precision = _fit(case, save_to=saved)
-    resumed, again, its_precision = _fit(case, resume_from=saved)
+    whole, net, precision = fit(case, save_to=saved)
+    resumed, again, its_precision = fit(case, resume_from=saved)
     first, last = net.first or [], net.last
     return Found(
         has_worked=all(map(_is_finite, [*net.losses, *last])) and not _same(first, last),
@@ -194,7 +194,8 @@ class Saver(Callback):
             trainer.save_checkpoint(self.path)
 
 
-def _fit(case: Case, *, save_to: str | None = None, resume_from: str | None = None) -> tuple[Trainer, Net, Any]:
+def fit(case: Case, *, save_to: str | None = None, resume_from: str | None = None) -> tuple[Trainer, Net, Any]:
+    """Fit, and return the Trainer, the module and the precision."""
     trainer = _trainer(case, *([] if save_to is None else [Saver(save_to)]))
     net = Net(case, seed=0 if resume_from is None else 1)
     with warnings.catch_warnings():
@@ -222,16 +223,20 @@ def _trainer(case: Case, *callbacks: Callback) -> Trainer:
     )
 
 
+def training_batches(rank: int) -> Iterator[Tensor]:
+    """Give the batches of a rank."""
+    for step in range(_NUM_STEPS):
+        yield torch.randn(16, 16, generator=torch.Generator().manual_seed(2 * step + rank))
+
+
 class _Loader:
     """Gives each rank batches of its own."""
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
 
-    def __iter__(self) -> Any:
-        for step in range(_NUM_STEPS):
-            generator = torch.Generator().manual_seed(2 * step + self._trainer.global_rank)
-            yield torch.randn(16, 16, generator=generator)
+    def __iter__(self) -> Iterator[Tensor]:
+        return training_batches(self._trainer.global_rank)
 
     def __len__(self) -> int:
         return _NUM_STEPS
