@@ -6,9 +6,12 @@ import precision_jobs
 import pytest
 import torch
 from precision_jobs import Regressor, going_on_and_resumed, loader, outcomes_on_ranks, trainer
+from torch import nn
 
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.testing import run_in_processes
+from lt_precision.bitsandbytes import BitsandbytesPrecision
+from lt_precision.float8 import Float8Precision
 
 FLOAT8 = ("float8", "float8-rowwise")
 QUANTISED = ("nf4", "nf4-dq", "fp4", "fp4-dq", "int8")
@@ -64,6 +67,24 @@ def test_two_ranks_validate_with_weights_in_8_bits_as_one_does() -> None:
     expected = trainer("int8-weight-only").validate(Regressor(seed=0), loader(), verbose=False)
     for found in run_in_processes(precision_jobs.validated_on_ranks, "int8-weight-only"):
         assert found[0]["validated"] == pytest.approx(expected[0]["validated"], rel=1e-6)
+
+
+def test_a_run_follows_the_filter_that_an_error_suggests() -> None:
+    module = Regressor()
+    module.layers[3] = nn.Linear(64, 10)
+    with pytest.raises(MisconfigurationException, match=r"`layers\.3` \(64 to 10\)") as caught:
+        trainer("float8", max_steps=1).fit(module, loader(), loader())
+    snippet = str(caught.value).partition("pass `plugins=")[2].removesuffix("`.")
+    trainer(eval(snippet, {"Float8Precision": Float8Precision}), max_steps=1).fit(module, loader(), loader())
+    assert [type(module.layers[at]).__name__ for at in (0, 3)] == ["Float8Linear", "Linear"]
+
+
+def test_a_run_leaves_ignored_modules_in_the_format_asked_for() -> None:
+    module = Regressor()
+    precision = BitsandbytesPrecision("nf4", torch.bfloat16, ignore_modules={"layers.3"})
+    trainer(precision, max_steps=1).fit(module, loader(), loader())
+    assert [type(module.layers[at]).__name__ for at in (0, 3)] == ["Linear4bit", "Linear"]
+    assert module.layers[3].weight.dtype is torch.bfloat16
 
 
 def test_training_with_weights_for_inference_is_refused() -> None:
