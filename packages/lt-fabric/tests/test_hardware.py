@@ -3,12 +3,14 @@ import re
 from typing import Any
 
 import pytest
+from fabric_pretence import hide
 
 from lt_fabric.cpu import CPUAccelerator
 from lt_fabric.full_precision import FullPrecision
 from lt_fabric.hardware import canonical_precision, check_devices, resolve_hardware
 from lt_fabric.local_environment import LocalEnvironment
 from lt_fabric.single_device import SingleDeviceStrategy
+from lt_interfaces import plugins
 from lt_interfaces.errors import MisconfigurationException
 
 
@@ -88,6 +90,12 @@ def test_an_unknown_precision_is_refused(given: object) -> None:
 
 def test_a_misspelt_precision_is_told_what_it_may_have_meant() -> None:
     with pytest.raises(ValueError, match="Did you mean `bf16-mixed`"):
+        resolve_hardware(precision="bf16-mixd")
+
+
+def test_an_unknown_precision_is_told_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide(monkeypatch, "precisions", *(name for name in plugins.known_names("precisions") if name != "32-true"))
+    with pytest.raises(ValueError, match=r"'bf16-mixed'.*\(installed: '32-true'\).*Did you mean `bf16-mixed`"):
         resolve_hardware(precision="bf16-mixd")
 
 

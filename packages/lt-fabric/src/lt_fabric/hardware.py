@@ -14,7 +14,7 @@ from lt_interfaces.accelerator import Accelerator
 from lt_interfaces.checkpoint_io import CheckpointIO
 from lt_interfaces.environment import ClusterEnvironment
 from lt_interfaces.errors import MisconfigurationException
-from lt_interfaces.plugins import known_names
+from lt_interfaces.plugins import candidates, known_names
 from lt_interfaces.precision import Precision
 from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.strategy import Strategy
@@ -133,7 +133,9 @@ def canonical_precision(value: object, known: Iterable[str]) -> str:
     spelled = str(value) if is_int(value) else value
     canonical = _PRECISION_ALIASES.get(spelled) if isinstance(spelled, str) else None
     if canonical is None:
-        return check_choice("precision", spelled, choices=known, also=", one of 16, 32, 64, 'bf16', or an instance")
+        known = list(known)
+        also = f", one of 16, 32, 64, 'bf16', or an instance{_missing(known, installed=candidates('precisions'))}"
+        return check_choice("precision", spelled, choices=known, also=also)
     if spelled in _DISCOURAGED:
         rank_zero_warn(
             f"`precision={value!r}` is ambiguous: it stands for '{canonical}', which keeps the weights in 32 bit. "
@@ -154,6 +156,12 @@ def _resolve_precision(value: object, plugin: Precision | None) -> str | Precisi
     if fulfils(value, Precision):
         return cast(Precision, value)
     return canonical_precision(value, known_names("precisions"))
+
+
+def _missing(known: Sequence[str], *, installed: Sequence[str]) -> str:
+    """Return a remark on known names that an error lists, where not all of them are installed."""
+    there = [name for name in known if name in installed]
+    return f" (installed: {', '.join(map(repr, there))})" if 0 < len(there) < len(known) else ""
 
 
 def _name_or_instance(name: str, value: object, *, contract: type, special: Sequence[str], kind: str) -> Any:
