@@ -1,6 +1,7 @@
 """Training in 16-mixed with infinities planted into the loss of one rank."""
 
 from dataclasses import dataclass, field
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class Case:
     accumulation: int = 1
     resume_from: str | None = None
     save_after: int | None = None
+    precision: str = "16-mixed"
 
 
 @dataclass
@@ -35,6 +37,8 @@ class Found:
     steps: list[tuple[int, int]] = field(default_factory=list)
     """Optimizer steps taken and skipped."""
     weights: list[list[float]] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
+    """Of all gradients."""
 
 
 def train(case: Case) -> Found:
@@ -44,7 +48,8 @@ def train(case: Case) -> Found:
         accelerator="cpu",
         devices=1 if case.strategy == "auto" else 2,
         strategy=case.strategy,
-        precision="16-mixed",
+        precision=case.precision,
+        log_gradient_norm=True,
         max_epochs=1,
         accumulate_grad_batches=case.accumulation,
         callbacks=[] if case.save_after is None else [Saver(case)],
@@ -77,7 +82,9 @@ class Net(LightningModule):
     def on_train_batch_end(self, *_: Any) -> None:
         """Look at everything that a skipped step must leave alone."""
         trainer = self.trainer
-        self.found.scales.append(trainer.scaler.get_scale())
+        self.found.scales.append(1.0 if trainer.scaler is None else trainer.scaler.get_scale())
+        norm = 0.0 if trainer.gradient_norm is None else trainer.gradient_norm.item()
+        self.found.norms.append(norm if isfinite(norm) else inf)  # NaN is different from itself
         self.found.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
         self.found.steps.append((trainer.global_step, trainer.skipped_steps))
         whole = [one.full_tensor() if hasattr(one, "full_tensor") else one for one in self.parameters()]

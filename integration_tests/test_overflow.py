@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 
 import pytest
@@ -62,4 +63,22 @@ def test_a_resumed_run_goes_on_with_scale_counts_and_schedule(
     whole = run(case)
     resumed = run(replace(case, save_after=None, resume_from=checkpoint_of(case)))
     left = NUM_BATCHES - 1 - saved_after
-    assert resumed == Found(*(getattr(whole, name)[-left:] for name in ("scales", "rates", "steps", "weights")))
+    assert resumed == Found(
+        *(getattr(whole, name)[-left:] for name in ("scales", "rates", "steps", "weights", "norms"))
+    )
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_norm_of_all_gradients_is_that_of_full_precision(
+    run: Callable[[Case], Found], strategy: str, tmp_path: Path
+) -> None:
+    scaled = run(Case(strategy, planted=(), folder=str(tmp_path)))
+    plain = run(Case("auto", planted=(), folder=str(tmp_path), precision="32-true"))
+    assert scaled.scales[0] > 1
+    assert scaled.norms == pytest.approx(plain.norms, rel=0.01)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_norm_of_a_skipped_step_shows_why(run: Callable[[Case], Found], strategy: str, tmp_path: Path) -> None:
+    found = run(Case(strategy, planted=(2,), folder=str(tmp_path)))
+    assert [isfinite(norm) for norm in found.norms] == [batch != 2 for batch in range(NUM_BATCHES)]

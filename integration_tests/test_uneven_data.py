@@ -35,3 +35,9 @@ def test_ranks_train_as_one_process_with_their_samples(
         assert found[0] == num_steps
         assert found[1] == pytest.approx(loss, rel=1e-4)
         assert found[2] == pytest.approx(weights, rel=1e-4)
+
+
+def test_a_batch_that_only_pads_counts_for_nothing_whatever_weight_its_loss_has(tmp_path: Path) -> None:
+    _, weights = by_hand(max(COUNTS), accumulation=2)
+    for found in run_in_processes(train, str(tmp_path), "pad", True, 2, 7.0):
+        assert found[2] == pytest.approx(weights, rel=1e-4)

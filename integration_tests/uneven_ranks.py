@@ -17,18 +17,19 @@ COUNTS = (3, 5)
 class Net(LightningModule):
     """One weight, and the steps it was trained in."""
 
-    def __init__(self) -> None:
+    def __init__(self, loss_weight: float | None = None) -> None:
         super().__init__()
         self.layer = nn.Linear(1, 1)
         nn.init.ones_(self.layer.weight)
         nn.init.zeros_(self.layer.bias)
         self.steps = 0
+        self.loss_weight = loss_weight
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Tensor, batch_idx: int) -> dict[str, Any]:
         self.steps += 1
         loss = (self.layer(batch) - 2).square().mean()
         self.log("loss", loss, on_step=False, on_epoch=True, sync_dist=True)
-        return loss
+        return {"loss": loss, "loss_weight": self.loss_weight}
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -51,7 +52,9 @@ def rows_of(rank: int) -> Tensor:
     return torch.arange(1.0, COUNTS[rank] + 1)[:, None] / 5 + rank
 
 
-def train(folder: str, policy: str, is_sized: bool, accumulation: int) -> tuple[int, float, list[float]]:
+def train(
+    folder: str, policy: str, is_sized: bool, accumulation: int, loss_weight: float | None = None
+) -> tuple[int, float, list[float]]:
     """Return a rank's steps, the logged mean and the weights."""
     warnings.simplefilter("ignore")
     rows = rows_of(int(os.environ["LOCAL_RANK"]))
@@ -68,7 +71,7 @@ def train(folder: str, policy: str, is_sized: bool, accumulation: int) -> tuple[
         accumulate_grad_batches=accumulation,
         **quiet,
     )
-    model = Net()
+    model = Net(loss_weight)
     trainer.fit(model, loader)
     weights = nn.utils.parameters_to_vector(model.parameters()).tolist()
     return model.steps, float(trainer.callback_metrics["loss"]), weights
