@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from lt_fabric.fabric import Fabric
     from lt_fabric.local_checkpoint import LocalCheckpointIO
     from lt_fabric.mps import MPSAccelerator
+    from lt_fabric.schedules import CosineWithWarmup, ExponentialWarmup, LinearWarmup
     from lt_fabric.wrappers import is_wrapped
 
 __all__ = [
     "CPUAccelerator",
     "CUDAAccelerator",
+    "CosineWithWarmup",
+    "ExponentialWarmup",
     "Fabric",
     "FullPrecision",
     "HardwareSpec",
+    "LinearWarmup",
     "LocalCheckpointIO",
     "LocalEnvironment",
     "MPSAccelerator",
@@ -39,7 +43,10 @@ __all__ = [
 ]
 
 _ON_DEMAND: Final = {
+    "CosineWithWarmup": "lt_fabric.schedules",
+    "ExponentialWarmup": "lt_fabric.schedules",
     "Fabric": "lt_fabric.fabric",
+    "LinearWarmup": "lt_fabric.schedules",
     "LocalCheckpointIO": "lt_fabric.local_checkpoint",
     "MPSAccelerator": "lt_fabric.mps",
     "is_wrapped": "lt_fabric.wrappers",
