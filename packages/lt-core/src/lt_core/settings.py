@@ -1,11 +1,10 @@
 """Attributes of the Trainer that show one thing each: a setting as it was given, or whether a stage runs."""
 
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from lt_core.specs import TrainerSpecs
-from lt_fabric.runtime import Runtime
-from lt_interfaces.progress import FitProgress
 from lt_interfaces.states import RunningStage
 
 Value = TypeVar("Value")
@@ -29,55 +28,21 @@ class Setting(Generic[Value]):
         raise AttributeError(message)
 
 
-class RuntimeFact(Generic[Value]):
-    """Shows a part that the Trainer runs on, or what it says: ``trainer.global_rank``. It can't be assigned."""
+class Fact(property, Generic[Value]):
+    """Shows something of what the Trainer runs on, or of the run: ``trainer.global_rank``. It can't be assigned.
 
-    def __init__(self, read: Callable[[Runtime], Value]) -> None:
-        self._read: Final = read
-
-    def __get__(self, trainer: Any, owner: type) -> Value:
-        return self._read(trainer._runtime) if trainer is not None else self  # type: ignore[return-value]
-
-    def __set__(self, trainer: Any, value: Any) -> None:
-        message = "The parts of a run know this; it can't be assigned to the Trainer."
-        raise AttributeError(message)
-
-
-class Counter(Generic[Value]):
-    """Shows what has been counted of the last or current fit: ``trainer.global_step``. It can't be assigned."""
-
-    def __init__(self, read: Callable[[FitProgress], Value]) -> None:
-        self._read: Final = read
-
-    def __get__(self, trainer: Any, owner: type) -> Value:
-        return self._read(trainer._progress) if trainer is not None else self  # type: ignore[return-value]
-
-    def __set__(self, trainer: Any, value: Any) -> None:
-        message = "The run counts this; it can't be assigned to the Trainer."
-        raise AttributeError(message)
-
-
-class FitFact(Generic[Value]):
-    """Shows something of the last or current fit: ``trainer.gradient_norm``. It can't be assigned.
+    Reading it calls no function of Python's, as callbacks and modules read these at each step.
 
     Args:
-        read: gets it from the run.
-        without_fit: makes what's shown before the first fit.
+        path: where it's found, by dots, from the Trainer on.
     """
 
-    def __init__(self, read: Callable[[Any], Value], without_fit: Callable[[], Value]) -> None:
-        self._read: Final = read
-        self._without_fit: Final = without_fit
+    def __init__(self, path: str) -> None:
+        super().__init__(attrgetter(path))
 
-    def __get__(self, trainer: Any, owner: type) -> Value:
-        if trainer is None:
-            return self  # type: ignore[return-value]
-        run = trainer._fit_run
-        return self._without_fit() if run is None else self._read(run)
+    if TYPE_CHECKING:  # what a property returns is more than its class says
 
-    def __set__(self, trainer: Any, value: Any) -> None:
-        message = "The run has this; it can't be assigned to the Trainer."
-        raise AttributeError(message)
+        def __get__(self, trainer: Any, owner: type | None = None) -> Value: ...  # type: ignore[override]
 
 
 class StageFlag:

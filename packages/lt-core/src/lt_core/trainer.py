@@ -35,9 +35,10 @@ from lt_core.loops.training import logging_is_due
 from lt_core.new_runs import new_evaluation_run, new_fit_run
 from lt_core.run.fit_run import EvaluationRun, FitRun
 from lt_core.run.job import Job, RunLimits
+from lt_core.run.optimization import Optimization
 from lt_core.run.requests import SaveRequest
 from lt_core.run.signals import Signals
-from lt_core.settings import Counter, FitFact, RuntimeFact, Setting, StageFlag
+from lt_core.settings import Fact, Setting, StageFlag
 from lt_core.specs import TrainerSpecs, refuse_role_conflicts, trainer_specs
 from lt_core.stages import evaluate_in_process, fit_in_process, predict_in_process, use_optimizers
 from lt_core.verification import verify
@@ -360,9 +361,8 @@ class Trainer:
         self, optimizer: Optimizer, gradient_clip_val: Any, gradient_clip_algorithm: Any
     ) -> Tensor | None:
         """Clip gradients and return their norm; what `LightningModule.clip_gradients` calls."""
-        asked = {"value": gradient_clip_val, "algorithm": gradient_clip_algorithm}
-        note = self._running_fit.optimization.note_norm
-        return clip_gradients(self._runtime, self._specs, note=note, optimizer=optimizer, **asked)
+        asked = {"optimizer": optimizer, "value": gradient_clip_val, "algorithm": gradient_clip_algorithm}
+        return clip_gradients(self._runtime, self._specs, note=self._running_fit.optimization.note_norm, **asked)
 
     @contextmanager
     def init_module(self, empty_init: bool | None = None) -> Iterator[None]:
@@ -377,11 +377,15 @@ class Trainer:
 
     # --- parts ---
 
-    accelerator = RuntimeFact[Any](lambda runtime: runtime.accelerator)
-    strategy = RuntimeFact[Any](lambda runtime: runtime.strategy)
-    precision_plugin = RuntimeFact[Any](lambda runtime: runtime.precision)
-    precision = RuntimeFact[str](lambda runtime: runtime.precision.precision)  # its canonical name
-    scaler = RuntimeFact[Any](lambda runtime: getattr(runtime.precision, "scaler", None))  # of losses
+    accelerator = Fact[Any]("_runtime.accelerator")
+    strategy = Fact[Any]("_runtime.strategy")
+    precision_plugin = Fact[Any]("_runtime.precision")
+    precision = Fact[str]("_runtime.precision.precision")  # its canonical name
+
+    @property
+    def scaler(self) -> Any:
+        """The loss scaler, or ``None``."""
+        return getattr(self._runtime.precision, "scaler", None)
 
     @property
     def recorder(self) -> Recorder | None:
@@ -389,31 +393,26 @@ class Trainer:
         return None if self._specs.barebones else self._recorder
 
     # where this process stands in the job, counted from 0; see `Strategy`
-    global_rank = RuntimeFact[int](lambda runtime: runtime.strategy.global_rank)
-    local_rank = RuntimeFact[int](lambda runtime: runtime.strategy.local_rank)
-    node_rank = RuntimeFact[int](lambda runtime: runtime.strategy.node_rank)
-    world_size = RuntimeFact[int](lambda runtime: runtime.strategy.world_size)
-    is_global_zero = RuntimeFact[bool](lambda runtime: runtime.strategy.is_global_zero)
-    distributed_sampler_kwargs = RuntimeFact[Any](lambda runtime: runtime.strategy.distributed_sampler_kwargs)
+    global_rank = Fact[int]("_runtime.strategy.global_rank")
+    local_rank = Fact[int]("_runtime.strategy.local_rank")
+    node_rank = Fact[int]("_runtime.strategy.node_rank")
+    world_size = Fact[int]("_runtime.strategy.world_size")
+    is_global_zero = Fact[bool]("_runtime.strategy.is_global_zero")
+    distributed_sampler_kwargs = Fact[Any]("_runtime.strategy.distributed_sampler_kwargs")
+    num_nodes = Fact[int]("_runtime.num_nodes")
 
-    num_nodes = RuntimeFact[int](lambda runtime: runtime.num_nodes)
-    num_devices = RuntimeFact[int](lambda runtime: len(runtime.devices))  # of this machine
+    @property
+    def num_devices(self) -> int:
+        """Devices of this node."""
+        return len(self._runtime.devices)
 
     @property
     def device_ids(self) -> list[int]:
         """Indices of this node's devices."""
         return [place if device.index is None else device.index for place, device in enumerate(self._runtime.devices)]
 
-    @property
-    def lightning_module(self) -> Any:
-        """The user's module, or ``None``."""
-        return self._module
-
-    @property
-    def model(self) -> nn.Module | None:
-        """The module as the strategy wrapped it; the user's module where it wraps nothing."""
-        model: nn.Module | None = self._module
-        return model
+    lightning_module = Fact[Any]("_module")
+    model = Fact[nn.Module | None]("_module")  # as the strategy wrapped it; whoever asks sees the user's module
 
     @property
     def datamodule(self) -> Any:
@@ -423,17 +422,17 @@ class Trainer:
     @property
     def optimizers(self) -> list[Optimizer]:
         """The optimizers being stepped."""
-        return [] if self._fit_run is None else self._fit_run.optimization.optimizers
+        return self._optimization.optimizers
 
     @optimizers.setter
     def optimizers(self, optimizers: list[Optimizer]) -> None:
         use_optimizers(self._running_fit, optimizers)
 
     # the optimizers as the user's module gets them, and the learning-rate schedulers with their intervals
-    lightning_optimizers = FitFact[list[Any]](lambda run: run.optimization.proxies, list)
-    lr_scheduler_configs = FitFact[list[LRSchedulerConfig]](lambda run: run.optimization.schedulers, list)
+    lightning_optimizers = Fact[list[Any]]("_optimization.proxies")
+    lr_scheduler_configs = Fact[list[LRSchedulerConfig]]("_optimization.schedulers")
     # of the last step's gradients before clipping, on the device; None without clipping by norm or `log_gradient_norm`
-    gradient_norm = FitFact[Tensor | None](lambda run: run.optimization.gradient_norm, lambda: None)
+    gradient_norm = Fact[Tensor | None]("_optimization.gradient_norm")
 
     # --- callbacks and loggers ---
 
@@ -538,15 +537,19 @@ class Trainer:
     # --- progress ---
 
     @property
+    def _optimization(self) -> Optimization:
+        return Optimization(self.strategy) if self._fit_run is None else self._fit_run.optimization
+
+    @property
     def _progress(self) -> FitProgress:
         return FitProgress() if self._fit_run is None else self._fit_run.progress
 
     # optimizer steps of all optimizers; those left out since scaled gradients had overflowed, which aren't among them
-    global_step = Counter[int](lambda progress: progress.global_step)
-    skipped_steps = Counter[int](lambda progress: progress.skipped_steps)
+    global_step = Fact[int]("_progress.global_step")
+    skipped_steps = Fact[int]("_progress.skipped_steps")
     # epochs completed, and whether the current training batch is the epoch's last
-    current_epoch = Counter[int](lambda progress: progress.epochs_completed)
-    is_last_batch = Counter[bool](lambda progress: progress.is_last_batch)
+    current_epoch = Fact[int]("_progress.epochs_completed")
+    is_last_batch = Fact[bool]("_progress.is_last_batch")
 
     @property
     def should_stop(self) -> bool:
