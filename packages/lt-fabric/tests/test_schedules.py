@@ -131,6 +131,13 @@ def test_cosine_is_half_way_down_in_the_middle() -> None:
     assert rates == pytest.approx([0.5, 1.0, 0.6 + 0.4 * math.sqrt(0.5), 0.6, 0.6 - 0.4 * math.sqrt(0.5), 0.2, 0.2])
 
 
+def test_rounding_does_not_lead_below_the_minimum_of_a_long_run() -> None:
+    scheduler = CosineWithWarmup(optimizer_with(1.0), warmup_steps=0, total_steps=10**9, end_factor=0.1)
+    scheduler.load_state_dict({**scheduler.state_dict(), "last_epoch": 10**9 - 3})
+    step(scheduler)
+    assert used(scheduler, 4) == [[0.1]] * 4
+
+
 # --- torch's schedulers are the measure ---
 
 

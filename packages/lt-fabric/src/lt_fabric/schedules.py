@@ -198,11 +198,8 @@ def _exponential_factor(step: int, warmup_steps: int, start: float) -> float:
 
 
 def _cosine_factor(done: float, end: float) -> float:
-    if done >= 1:
-        return end
-    fall = (1 - math.cos(math.pi * done)) / 2
-    # Written from the top, so that the way starts at exactly 1; rounding mustn't lead below its end.
-    return max(end, 1 - (1 - end) * fall)
+    # Added to the end, so that rounding never leads below it; 1 - end + end is 1 for every float.
+    return end + (1 - end) * (1 + math.cos(math.pi * min(done, 1))) / 2
 
 
 _FROM_ZERO = "a finite number from 0 to 1"
