@@ -12,6 +12,7 @@ from torch.distributed.tensor import DTensor
 
 from lt_fabric import Fabric
 from lt_fsdp import FSDPStrategy, sharding
+from lt_interfaces import MisconfigurationException
 from lt_interfaces.testing.models import whole
 
 
@@ -203,6 +204,19 @@ def ignored_stays_whole() -> tuple[bool, bool]:
     found = isinstance(model.first.weight, DTensor), isinstance(model.first.bias, DTensor)
     strategy.teardown()
     return found
+
+
+def train_ignored() -> str:
+    """Return what's said to who trains a parameter that's ignored."""
+    model = Blocks()
+    strategy = connected(ignored_states=[model.first.weight])
+    try:
+        strategy.setup(model, lambda: [torch.optim.SGD(model.parameters())])
+    except MisconfigurationException as refusal:
+        return str(refusal)
+    finally:
+        strategy.teardown()
+    return ""
 
 
 def names_of_recomputed_layers() -> tuple[list[str], list[str], float, float]:

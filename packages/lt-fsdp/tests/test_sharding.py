@@ -60,6 +60,12 @@ def test_ignored_parameters_stay_whole() -> None:
     assert run_in_processes(sharded_models.ignored_stays_whole) == [(False, True)] * 2
 
 
+def test_ignored_parameters_that_train_are_refused_by_name() -> None:
+    for message in run_in_processes(sharded_models.train_ignored):
+        assert "first.weight" in message
+        assert "requires_grad_(False)" in message
+
+
 def test_recomputed_layers_keep_their_names_and_gradients() -> None:
     for recomputed, kept, norm, expected in run_in_processes(sharded_models.names_of_recomputed_layers):
         assert recomputed == kept

@@ -84,6 +84,24 @@ def ignored_parameters(arguments: Mapping[str, Any]) -> frozenset[nn.Parameter]:
     return frozenset(ignored)
 
 
+def refuse_trained(module: nn.Module, ignored: frozenset[nn.Parameter]) -> None:
+    """Refuse to train parameters that stay whole.
+
+    Raises:
+        MisconfigurationException: naming those that require grad.
+    """
+    trained = [
+        name for name, parameter in module.named_parameters() if parameter in ignored and parameter.requires_grad
+    ]
+    if trained:
+        message = (
+            f"`FSDPStrategy(ignored_states=...)` holds parameters that are trained ({', '.join(trained)}), but FSDP2"
+            " doesn't average their gradients over ranks, so each rank would come to weights of its own. Freeze them"
+            " (`requires_grad_(False)`), or take them out of `ignored_states`."
+        )
+        raise MisconfigurationException(message)
+
+
 def offload_policy(asked: Any, device: torch.device) -> OffloadPolicy:
     """Return where shards are kept.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lt_fsdp.arguments import ignored_parameters, mixed_precision_policy, offload_policy, reshards
+from lt_fsdp.arguments import ignored_parameters, mixed_precision_policy, offload_policy, refuse_trained, reshards
 from lt_fsdp.meshes import check_hybrid_sizes, sharding_mesh
 from lt_fsdp.meta import made_on_meta
 from lt_fsdp.sharding import Layout, Sharder, sharded_tops
@@ -194,6 +194,8 @@ class FSDPStrategy(Strategy):
     ) -> tuple[nn.Module, list[Optimizer]]:
         if self._parts.sync_batchnorm and make_optimizers is not None:
             module = with_synced_batchnorm(module)
+        if make_optimizers is not None:
+            refuse_trained(module, self._layout.ignored)
         return module, self._training.take(module, self._shard, make_optimizers)
 
     def _shard(self, module: nn.Module) -> None:
