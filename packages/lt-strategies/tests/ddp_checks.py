@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -220,6 +221,9 @@ def own_group_of_other_order(folder: str) -> str:
     """Return why a group in which ranks are the other way round is refused."""
     rank = 1 - int(os.environ["LOCAL_RANK"])
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    Path(folder, f"joined{rank}").touch()
+    while not Path(folder, f"joined{1 - rank}").exists():
+        time.sleep(0.01)  # who is refused ends, and would break what the other one is still building up
     time.sleep(1 - rank)  # whoever comes late finds nobody to meet: the other one was refused
     try:
         connected()
