@@ -1,0 +1,100 @@
+"""Callbacks."""
+
+from typing import Final
+
+from lt_compat.names.entries import Names, missing, owned
+
+_LATER = "lt-callbacks doesn't have it yet."
+_TUNING = f"{_LATER} Try sizes or learning rates in a loop of your own over `Trainer(max_steps=...)`."
+_AVERAGING = f"{_LATER} `torch.optim.swa_utils.AveragedModel`, updated in `on_train_batch_end`, does the averaging."
+_TQDM = owned("lt_callbacks", "TQDMProgressBar")
+_RICH = owned("lt_callbacks", "RichProgressBar", "RichProgressBarTheme")
+_BASE = owned("lt_callbacks", "ProgressBar")
+
+_FINETUNING = missing(
+    _LATER + " Freeze in `configure_optimizers`, unfreeze in `on_train_epoch_start`.",
+    "BaseFinetuning",
+    "BackboneFinetuning",
+)
+_WRITER = missing(_LATER + " Write in `on_predict_batch_end`.", "BasePredictionWriter")
+_ACCUMULATION = missing(
+    _LATER + " Assign `trainer.accumulate_grad_batches` in `on_train_epoch_start`.", "GradientAccumulationScheduler"
+)
+_ON_EXCEPTION = missing(
+    _LATER + " `ModelCheckpoint(save_on_exception=True)` saves when something fails.", "OnExceptionCheckpoint"
+)
+_STATS = missing(_LATER + " Log `torch.cuda.memory_stats()` in `on_train_batch_end`.", "DeviceStatsMonitor")
+_PRUNING = missing(_LATER + " `torch.nn.utils.prune` in `on_train_epoch_end` prunes.", "ModelPruning")
+_SPIKES = missing(_LATER + " Look at `outputs['loss']` in `on_train_batch_end` and raise.", "SpikeDetection")
+_THROUGHPUT = missing(_LATER + " The progress bar shows batches per second.", "ThroughputMonitor")
+_BATCH_SIZE = missing(_TUNING, "BatchSizeFinder")
+_LR = missing(_TUNING, "LearningRateFinder")
+_SWA = missing(_AVERAGING, "StochasticWeightAveraging")
+_WEIGHTS = missing(_AVERAGING, "EMAWeightAveraging", "WeightAveraging")
+
+MODULES: Final[dict[str, Names]] = {
+    "pytorch.callbacks": owned(
+        "lt_callbacks",
+        "Callback",
+        "Checkpoint",
+        "EarlyStopping",
+        "LambdaCallback",
+        "LearningRateMonitor",
+        "ModelCheckpoint",
+        "ModelSummary",
+        "ProgressBar",
+        "RichModelSummary",
+        "RichProgressBar",
+        "TQDMProgressBar",
+        "Timer",
+    )
+    | _FINETUNING
+    | _WRITER
+    | _ACCUMULATION
+    | _ON_EXCEPTION
+    | _STATS
+    | _PRUNING
+    | _SPIKES
+    | _THROUGHPUT
+    | _BATCH_SIZE
+    | _LR
+    | _SWA
+    | _WEIGHTS,
+    "pytorch.callbacks.batch_size_finder": _BATCH_SIZE,
+    "pytorch.callbacks.callback": owned("lt_callbacks", "Callback"),
+    "pytorch.callbacks.checkpoint": owned("lt_callbacks", "Checkpoint"),
+    "pytorch.callbacks.device_stats_monitor": _STATS,
+    "pytorch.callbacks.early_stopping": owned("lt_callbacks", "EarlyStopping")
+    | owned("lt_callbacks.stopping_rule", "EarlyStoppingReason"),
+    "pytorch.callbacks.finetuning": _FINETUNING | missing("Write `lambda epoch: 2.0`.", "multiplicative"),
+    "pytorch.callbacks.gradient_accumulation_scheduler": _ACCUMULATION,
+    "pytorch.callbacks.lambda_function": owned("lt_callbacks", "LambdaCallback"),
+    "pytorch.callbacks.lr_finder": _LR,
+    "pytorch.callbacks.lr_monitor": owned("lt_callbacks", "LearningRateMonitor"),
+    "pytorch.callbacks.model_checkpoint": owned("lt_callbacks", "ModelCheckpoint"),
+    "pytorch.callbacks.model_summary": owned("lt_callbacks", "ModelSummary"),
+    "pytorch.callbacks.on_exception_checkpoint": _ON_EXCEPTION,
+    "pytorch.callbacks.prediction_writer": _WRITER | missing(_LATER, "WriteInterval"),
+    "pytorch.callbacks.progress": _BASE | _TQDM | _RICH,
+    "pytorch.callbacks.progress.progress_bar": _BASE,
+    "pytorch.callbacks.progress.rich_progress": _RICH
+    | owned(
+        "lt_callbacks.rich_display",
+        BatchesProcessedColumn="BatchesColumn",
+        CustomTimeColumn="TimeColumn",
+        MetricsTextColumn="MetricsColumn",
+        ProcessingSpeedColumn="SpeedColumn",
+    )
+    | missing(
+        "`RichProgressBar.configure_columns` returns any of rich's columns.", "CustomBarColumn", "CustomProgress"
+    ),
+    "pytorch.callbacks.progress.tqdm_progress": _TQDM
+    | missing("The bar is an ordinary `tqdm.tqdm`; override `TQDMProgressBar`'s hooks.", "Tqdm", "convert_inf"),
+    "pytorch.callbacks.pruning": _PRUNING,
+    "pytorch.callbacks.rich_model_summary": owned("lt_callbacks", "RichModelSummary"),
+    "pytorch.callbacks.spike": _SPIKES,
+    "pytorch.callbacks.stochastic_weight_avg": _SWA,
+    "pytorch.callbacks.throughput_monitor": _THROUGHPUT,
+    "pytorch.callbacks.timer": owned("lt_callbacks", "Timer") | owned("lt_callbacks.timer", "Interval"),
+    "pytorch.callbacks.weight_averaging": _WEIGHTS,
+}

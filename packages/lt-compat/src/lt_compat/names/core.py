@@ -1,0 +1,38 @@
+"""The front door of Lightning's Trainer side, modules, data modules and the Trainer itself."""
+
+from typing import Final
+
+from lt_compat.names.entries import Names, missing, owned
+
+_FRONT = owned("lt_core", "LightningModule", "Trainer") | owned("lt_datamodules", "LightningDataModule")
+_HOOKS = owned("lt_core.hook_groups", "CheckpointHooks", "DataHooks", "ModelHooks")
+_HPARAMS = owned("lt_interfaces.hyperparameters", "HyperparametersMixin")
+_SEED = owned("lt_fabric", "seed_everything")
+_STATES = owned("lt_interfaces.states", "RunningStage", "TrainerFn", "TrainerState", "TrainerStatus")
+_CALLBACK = owned("lt_callbacks", "Callback")
+_QUIET = owned("lt_interfaces.errors", "disable_possible_user_warnings")
+
+MODULES: Final[dict[str, Names]] = {
+    "": _FRONT | _CALLBACK | owned("lt_fabric", "Fabric") | _SEED | _QUIET,
+    "pytorch": _FRONT | _CALLBACK | _SEED | _QUIET,
+    "pytorch.core": owned("lt_core", "LightningModule", "LightningOptimizer")
+    | owned("lt_datamodules", "LightningDataModule"),
+    "pytorch.core.datamodule": owned("lt_datamodules", "LightningDataModule"),
+    "pytorch.core.hooks": _HOOKS,
+    "pytorch.core.mixins": _HPARAMS,
+    "pytorch.core.mixins.hparams_mixin": _HPARAMS,
+    "pytorch.core.module": owned("lt_core", "LightningModule"),
+    "pytorch.core.optimizer": owned("lt_core", "LightningOptimizer"),
+    "pytorch.core.saving": missing(
+        "Read hyper-parameters from files by `load_from_checkpoint(..., hparams_file=...)`, and write them by a logger.",
+        "load_hparams_from_tags_csv",
+        "load_hparams_from_yaml",
+        "save_hparams_to_tags_csv",
+        "save_hparams_to_yaml",
+        "update_hparams",
+        "convert",
+    ),
+    "pytorch.trainer": owned("lt_core", "Trainer") | _SEED,
+    "pytorch.trainer.states": _STATES,
+    "pytorch.trainer.trainer": owned("lt_core", "Trainer"),
+}
