@@ -4,6 +4,7 @@ import pytest
 
 import lt_callbacks
 from lt_callbacks import (
+    BasePredictionWriter,
     EarlyStopping,
     LambdaCallback,
     LearningRateMonitor,
@@ -17,6 +18,12 @@ from lt_callbacks import (
 )
 from lt_interfaces.callback import Callback
 from lt_interfaces.testing import CallbackContract, RoleContract
+
+
+class TestBasePredictionWriter(CallbackContract):
+    @pytest.fixture
+    def callback(self) -> Callback:
+        return BasePredictionWriter("batch_and_epoch")
 
 
 class TestEarlyStopping(CallbackContract):

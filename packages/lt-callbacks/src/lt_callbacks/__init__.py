@@ -6,6 +6,7 @@ from lt_callbacks.lambda_callback import LambdaCallback
 from lt_callbacks.learning_rate_monitor import LearningRateMonitor
 from lt_callbacks.model_checkpoint import ModelCheckpoint
 from lt_callbacks.model_summary_printer import ModelSummary, RichModelSummary
+from lt_callbacks.prediction_writer import BasePredictionWriter, WriteInterval
 from lt_callbacks.progress_bar import ProgressBar
 from lt_callbacks.rich_progress_bar import RichProgressBar
 from lt_callbacks.rich_theme import RichProgressBarTheme
@@ -14,6 +15,7 @@ from lt_callbacks.tqdm_progress_bar import TQDMProgressBar
 from lt_interfaces.callback import Callback
 
 __all__ = [
+    "BasePredictionWriter",
     "Callback",
     "Checkpoint",
     "EarlyStopping",
@@ -27,4 +29,5 @@ __all__ = [
     "RichProgressBarTheme",
     "TQDMProgressBar",
     "Timer",
+    "WriteInterval",
 ]

@@ -16,7 +16,7 @@ _FINETUNING = missing(
     "BaseFinetuning",
     "BackboneFinetuning",
 )
-_WRITER = missing(_LATER + " Write in `on_predict_batch_end`.", "BasePredictionWriter")
+_WRITER = owned("lt_callbacks", "BasePredictionWriter")
 _ACCUMULATION = missing(
     _LATER + " Assign `trainer.accumulate_grad_batches` in `on_train_epoch_start`.", "GradientAccumulationScheduler"
 )
@@ -74,7 +74,7 @@ MODULES: Final[dict[str, Names]] = {
     "pytorch.callbacks.model_checkpoint": owned("lt_callbacks", "ModelCheckpoint"),
     "pytorch.callbacks.model_summary": owned("lt_callbacks", "ModelSummary"),
     "pytorch.callbacks.on_exception_checkpoint": _ON_EXCEPTION,
-    "pytorch.callbacks.prediction_writer": _WRITER | missing(_LATER, "WriteInterval"),
+    "pytorch.callbacks.prediction_writer": _WRITER | owned("lt_callbacks", "WriteInterval"),
     "pytorch.callbacks.progress": _BASE | _TQDM | _RICH,
     "pytorch.callbacks.progress.progress_bar": _BASE,
     "pytorch.callbacks.progress.rich_progress": _RICH

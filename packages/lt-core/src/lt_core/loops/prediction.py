@@ -1,5 +1,6 @@
 """Prediction: a forward pass over all loaders, collecting what it gives."""
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +16,9 @@ from lt_interfaces.states import RunningStage
 
 if TYPE_CHECKING:
     from lt_core.loops.gathering import PredictionGathering
+    from lt_core.loops.prediction_writing import PredictionWriting
+
+Note = Callable[[object, int, int], None]
 
 
 def predict(run: EvaluationRun, *, keep: bool, gather: bool = False) -> list[list[Any]]:
@@ -22,21 +26,27 @@ def predict(run: EvaluationRun, *, keep: bool, gather: bool = False) -> list[lis
 
     Args:
         run: the stage's loaders.
-        keep: whether to collect the outputs; if not, callbacks still get them and the lists stay empty.
+        keep: whether to return the outputs; if not, callbacks still get them and the lists stay empty.
         gather: whether to return those of all ranks, in the order of samples, as one process would.
     """
     job, strategy = run.job, run.job.runtime.strategy
     gathering = _gathering(run) if gather and strategy.world_size > 1 else None
+    writing = _writing(run)
+    notes = [part.note for part in (gathering, writing) if part is not None]
     with entered_stage(job, RunningStage.PREDICTING, None), evaluation_mode(job, "predict"):
         job.hooks.notify("on_predict_start")
         job.hooks.notify("on_predict_epoch_start")
-        outputs = _predict_batches(run, keep, gathering)
+        outputs = _predict_batches(run, keep=keep or (writing is not None and writing.needs_all), notes=notes)
+        if writing is not None:
+            writing.hand_over(outputs)
         job.hooks.notify("on_predict_epoch_end")
         job.hooks.notify("on_predict_end")
+    if not keep:
+        return [[] for _ in outputs]
     return outputs if gathering is None else gathering.gathered(outputs, strategy)
 
 
-def _predict_batches(run: EvaluationRun, keep: bool, gathering: "PredictionGathering | None") -> list[list[Any]]:
+def _predict_batches(run: EvaluationRun, *, keep: bool, notes: Sequence[Note]) -> list[list[Any]]:
     job, num_loaders = run.job, len(run.loaders.counts)
     transfer, step = (
         transfer_function(job, hands_over=run.loaders.rules.hands_over),
@@ -46,8 +56,8 @@ def _predict_batches(run: EvaluationRun, keep: bool, gathering: "PredictionGathe
     run.progress.start_run()
     for batch, batch_idx, loader_idx, is_last in run.loaders.steps():
         run.progress.is_last_batch = is_last
-        if gathering is not None:
-            gathering.note(batch, batch_idx, loader_idx)
+        for note in notes:
+            note(batch, batch_idx, loader_idx)
         batch = transfer(batch, loader_idx)
         args = (batch, batch_idx, loader_idx) if num_loaders > 1 else (batch, batch_idx)
         job.hooks.notify("on_predict_batch_start", *args)
@@ -68,6 +78,16 @@ def _gathering(run: EvaluationRun) -> "PredictionGathering":
     from lt_core.loops.gathering import PredictionGathering
 
     return PredictionGathering(run.loaders)
+
+
+def _writing(run: EvaluationRun) -> "PredictionWriting | None":
+    """Return what hands the callbacks that write predictions what they need, if there are any."""
+    if not any(hasattr(callback, "take_batch_indices") for callback in run.job.callbacks):
+        return None
+    # Loaded where it's needed, as above.
+    from lt_core.loops.prediction_writing import PredictionWriting, prediction_writers
+
+    return PredictionWriting(prediction_writers(run.job.callbacks), run.loaders)
 
 
 def _to_cpu(tensor: Tensor) -> Tensor:
