@@ -10,8 +10,10 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give every process one thread, so that parallel tests don't fight over the cores."""
+    """Give every process one thread, so that parallel tests don't fight over the cores, and no names of Lightning's."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Collecting lt_compat's docstrings imports it, which would give every other test Lightning's names.
+    os.environ.setdefault("LT_COMPAT", "off")
     # Imported here: OpenMP reads the variable above when torch is loaded.
     import torch
 

@@ -1,6 +1,7 @@
 """What `importlib.metadata` answers for Lightning's distributions."""
 
 import re
+from collections.abc import Iterator
 from importlib.metadata import Distribution
 from os import PathLike
 from pathlib import Path
@@ -29,7 +30,7 @@ class StandInDistribution(Distribution):
         return Path(path)
 
 
-def distribution_named(name: str | None) -> StandInDistribution | None:
-    """Return the stand-in of that name, in any spelling; ``None`` for others' names, and where all are asked for."""
+def distributions_named(name: str | None) -> Iterator[Distribution]:
+    """Return the stand-in of that name, in any spelling; nothing for others' names, and where all are asked for."""
     normal = re.sub(r"[-_.]+", "-", name or "").lower()
-    return StandInDistribution(normal) if normal in NAMES else None
+    return iter([StandInDistribution(normal)] if normal in NAMES else [])

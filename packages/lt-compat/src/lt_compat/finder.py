@@ -1,14 +1,14 @@
 """The import finder that answers for Lightning's packages."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.metadata import Distribution, DistributionFinder
 from types import ModuleType
 from typing import Any
 
-from lt_compat.distributions import StandInDistribution, distribution_named
+from lt_compat.distributions import distributions_named
 from lt_compat.modules import ROOTS, CompatModule, table_key, unknown
 from lt_compat.names import is_module
 
@@ -23,6 +23,8 @@ class CompatFinder(MetaPathFinder, Loader):
     def __init__(self, version: str) -> None:
         self.version = version
         """Of the lt-compat that this finder belongs to."""
+        self.place = __file__
+        """Where that one is."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -47,12 +49,11 @@ class CompatFinder(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Nothing to do: names are loaded when they're used."""
 
-    def find_distributions(self, context: DistributionFinder.Context = DistributionFinder.Context()) -> Any:
+    def find_distributions(self, context: DistributionFinder.Context | None = None) -> Iterator[Distribution]:
         """Let ``importlib.metadata.version("lightning")`` and its like answer."""
-        found = distribution_named(context.name)
-        return iter([found] if found else [])
+        return distributions_named(context.name if context is not None else None)
 
 
-def installed_finder() -> CompatFinder | None:
-    """Return the finder that's in use in this process; ``None``: none is."""
-    return next((finder for finder in sys.meta_path if type(finder).__name__ == CompatFinder.__name__), None)  # type: ignore[return-value]
+def installed_finder() -> Any:
+    """Return the finder of lt-compat that's in use in this process, of whatever copy; ``None``: none is."""
+    return next((finder for finder in sys.meta_path if type(finder).__name__ == CompatFinder.__name__), None)

@@ -5,16 +5,16 @@ import sys
 import warnings
 from enum import StrEnum
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.metadata import version
+from importlib.metadata import DistributionFinder, MetadataPathFinder, version
 from pathlib import Path
-from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
+from lt_compat.distributions import NAMES
 from lt_compat.finder import CompatFinder, installed_finder
 from lt_compat.modules import ROOTS, CompatModule
 
 SWITCH: Final = "LT_COMPAT"
-"""The environment variable that says how Lightning's names are to be resolved, here and in processes started here."""
+"""The environment variable that says how Lightning's names are resolved, in this process and in those it starts."""
 
 
 class Mode(StrEnum):
@@ -25,7 +25,7 @@ class Mode(StrEnum):
     FORCE = "force"
     """Lightning's names are lt's, even where a real Lightning is installed."""
     OFF = "off"
-    """As if it weren't set: only ``import lt_compat`` does something."""
+    """``import lt_compat`` does nothing."""
 
 
 def install() -> None:
@@ -34,20 +34,19 @@ def install() -> None:
     Where a real Lightning is installed nothing is done, with a warning, unless ``LT_COMPAT=force``.
 
     Raises:
-        ImportError: another version of lt-compat is at work, or, with ``LT_COMPAT=force``, a real Lightning has been
-            imported already.
+        ImportError: another copy of lt-compat is at work, or a real Lightning has been imported already.
         ValueError: ``LT_COMPAT`` is none of ``on``, ``force``, ``off``.
     """
     mode = _mode()
-    if (finder := installed_finder()) is not None:
-        _refuse_another_version(finder)
-        return
-    if mode is not Mode.FORCE and (real := real_packages()):
-        _say_that_nothing_is_done(real)
-        return
-    _refuse_what_is_imported()
-    os.environ[SWITCH] = Mode.FORCE if mode is Mode.FORCE else Mode.ON
-    sys.meta_path.insert(0, CompatFinder(version("lt-compat")))
+    finder = installed_finder()
+    if finder is not None:
+        _refuse_another_copy(finder)
+    elif mode is Mode.FORCE or (mode is Mode.ON and not real_packages()):
+        _refuse_what_is_imported()
+        os.environ[SWITCH] = mode
+        sys.meta_path.insert(0, CompatFinder(version("lt-compat")))
+    elif sys.argv[:1] != ["-m"]:  # `python -m lt_compat` says it itself, where it matters
+        warnings.warn(why_not(), stacklevel=4)
 
 
 def stand_in(name: str, names_version: str) -> None:
@@ -56,7 +55,8 @@ def stand_in(name: str, names_version: str) -> None:
     Called by the packages that lt-compat-names installs, while they're imported.
 
     Raises:
-        ImportError: lt-compat has another version than the names.
+        ImportError: lt-compat has another version than the names, a real Lightning lies in the same folders, or
+            ``LT_COMPAT=off``.
     """
     own = version("lt-compat")
     if names_version != own:
@@ -65,10 +65,15 @@ def stand_in(name: str, names_version: str) -> None:
             f"Install the same version of both: pip install lt-compat-names=={own} lt-compat=={own}"
         )
         raise ImportError(message, name=name)
+    if real := _real_distributions():
+        message = (
+            f"lt-compat-names and {' and '.join(real)} are both installed, in the same folders. "
+            f"Uninstall both and install the one that you want: pip uninstall lt-compat-names {' '.join(real)}"
+        )
+        raise ImportError(message, name=name)
     finder = installed_finder()
     if finder is None:
-        message = f"`{name}` can't stand for lt: a real Lightning is installed beside lt-compat-names. Uninstall one."
-        raise ImportError(message, name=name)
+        raise ImportError(why_not(), name=name)
     sys.modules[name] = CompatModule(name, ModuleSpec(name, finder, origin="lt-compat", is_package=True))
 
 
@@ -78,13 +83,19 @@ def real_packages() -> dict[str, str]:
     return {name: str(spec.origin) for name, spec in found.items() if spec is not None and _is_real(spec)}
 
 
-def _is_real(spec: ModuleSpec) -> bool:
-    """Tell Lightning from a folder that merely has its name, and from the thin packages of lt-compat-names."""
-    return spec.origin is not None and "lt_compat" not in Path(spec.origin).read_text(errors="ignore")
+def why_not() -> str:
+    """Say why Lightning's names are left alone in this process, and how to change that."""
+    if _mode() is Mode.OFF:
+        return f"lt_compat does nothing, since the environment says {SWITCH}=off"
+    places = ", ".join(f"`{name}` ({place})" for name, place in real_packages().items())
+    return (
+        f"lt_compat leaves Lightning's names alone, since a real one is installed: {places}. "
+        f"Uninstall it, or set {SWITCH}=force in the environment to prefer lt."
+    )
 
 
 def _mode() -> Mode:
-    said = os.environ.get(SWITCH, Mode.OFF)
+    said = os.environ.get(SWITCH) or Mode.ON
     if said not in set(Mode):
         accepted = ", ".join(f"`{mode}`" for mode in Mode)
         message = f"the environment variable {SWITCH} is {said!r}; accepted: {accepted}"
@@ -92,38 +103,35 @@ def _mode() -> Mode:
     return Mode(said)
 
 
-def _refuse_another_version(finder: CompatFinder) -> None:
+def _is_real(spec: ModuleSpec) -> bool:
+    """Tell Lightning from a folder that merely has its name, and from the thin packages of lt-compat-names."""
+    if spec.origin is None or not spec.has_location:
+        return False
+    return "lt_compat" not in Path(spec.origin).read_text(errors="ignore")
+
+
+def _real_distributions() -> list[str]:
+    contexts = (DistributionFinder.Context(name=name) for name in NAMES)
+    found = (next(iter(MetadataPathFinder.find_distributions(context)), None) for context in contexts)
+    return [f"{distribution.name}" for distribution in found if distribution is not None]
+
+
+def _refuse_another_copy(finder: Any) -> None:
     if isinstance(finder, CompatFinder):
         return
-    module = sys.modules.get(type(finder).__module__)
-    other = getattr(finder, "version", "of unknown version")
     message = (
-        f"two copies of lt-compat are on the import path: {other} ({getattr(module, '__file__', 'unknown place')}) is at "
-        f"work, and {version('lt-compat')} ({__file__}) would be the second. Uninstall one."
+        f"two copies of lt-compat are on the import path: {finder.version} ({finder.place}) is at work, and "
+        f"{version('lt-compat')} ({__file__}) would be the second. Uninstall one."
     )
     raise ImportError(message, name="lt_compat")
 
 
 def _refuse_what_is_imported() -> None:
-    imported = [name for name in ROOTS if isinstance(sys.modules.get(name), ModuleType)]
-    if imported:
-        message = (
-            f"`{imported[0]}` was imported before lt_compat, from {getattr(sys.modules[imported[0]], '__file__', None)}. "
-            "Two sets of classes in one program would not know each other: import lt_compat first."
-        )
-        raise ImportError(message, name="lt_compat")
-
-
-def _say_that_nothing_is_done(real: dict[str, str]) -> None:
-    if sys.argv[:1] == ["-m"]:
-        return  # `python -m lt_compat ...` says it itself, where it matters
-    warnings.warn(unchanged_names(real), stacklevel=4)
-
-
-def unchanged_names(real: dict[str, str]) -> str:
-    """Say that a real Lightning keeps its names, and how to change that."""
-    places = ", ".join(f"`{name}` ({place})" for name, place in real.items())
-    return (
-        f"lt_compat leaves Lightning's names alone, since a real one is installed: {places}. "
-        f"Uninstall it, or set {SWITCH}=force in the environment to prefer lt."
-    )
+    imported = {name: sys.modules[name] for name in ROOTS if name in sys.modules}
+    for name, module in imported.items():
+        if module.__spec__ is not None and _is_real(module.__spec__):
+            message = (
+                f"`{name}` was imported before lt_compat, from {module.__file__}. "
+                "Two sets of classes in one program would not know each other: import lt_compat first."
+            )
+            raise ImportError(message, name="lt_compat")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lt_compat.finder import installed_finder
-from lt_compat.installation import real_packages, unchanged_names
+from lt_compat.installation import why_not
 
 
 def run(program: str, arguments: Sequence[str], *, as_module: bool) -> None:
@@ -16,19 +16,17 @@ def run(program: str, arguments: Sequence[str], *, as_module: bool) -> None:
     Processes that it starts find Lightning's names too.
 
     Raises:
-        SystemExit: the script doesn't exist, or a real Lightning is installed and ``LT_COMPAT`` isn't ``force``.
+        SystemExit: the script doesn't exist, or Lightning's names are left alone (see `install`).
     """
     if installed_finder() is None:
-        raise SystemExit(unchanged_names(real_packages()))
+        raise SystemExit(why_not())
+    sys.argv = [program, *arguments]
     if as_module:
-        sys.argv = [program, *arguments]
         sys.path.insert(0, os.getcwd())
         runpy.run_module(program, run_name="__main__", alter_sys=True)
         return
-    script = Path(program)
-    if not script.exists():
+    if not Path(program).exists():
         message = f"there's no script {program!r} to run (in {os.getcwd()})"
         raise SystemExit(message)
-    sys.argv = [program, *arguments]
-    sys.path.insert(0, str(script.resolve().parent))
+    sys.path.insert(0, str(Path(program).resolve().parent))
     runpy.run_path(program, run_name="__main__")

@@ -22,16 +22,17 @@ class Missing:
     """What to use instead, in whole sentences."""
 
 
-Names = Mapping[str, Owner | Missing]
+Entry = Owner | Missing
+Names = Mapping[str, Entry]
 """The names of one module of Lightning's."""
 
 
-def owned(module: str, *names: str, **renamed: str) -> dict[str, Owner]:
+def owned(module: str, *names: str, **renamed: str) -> dict[str, Entry]:
     """Return entries for names that a module of lt has, by the same name or by another (``Theirs="Ours"``)."""
-    same = {name: Owner(module, name) for name in names}
-    return same | {theirs: Owner(module, ours) for theirs, ours in renamed.items()}
+    ours = dict(zip(names, names, strict=True)) | renamed
+    return {theirs: Owner(module, name) for theirs, name in ours.items()}
 
 
-def missing(instead: str, *names: str) -> dict[str, Missing]:
+def missing(instead: str, *names: str) -> dict[str, Entry]:
     """Return entries for names that lt doesn't have, with what to use instead."""
     return dict.fromkeys(names, Missing(instead))

@@ -5,7 +5,7 @@ from typing import Final
 from lt_compat.names.entries import Names, missing, owned
 
 _NO_XLA = "lt doesn't run on TPUs."
-_BY_ENTRY_POINT = "Strategies are found by their entry points in the group `lt.strategies`; `lt_interfaces.plugins.candidates` lists them."
+_BY_ENTRY_POINT = "Strategies are found by their entry points in the group `lt.strategies`."
 _BY_ENTRY_POINT_TOO = "Accelerators are found by their entry points in the group `lt.accelerators`."
 _STRATEGY = owned("lt_interfaces", "Strategy")
 _DDP = owned("lt_strategies", "DDPStrategy")

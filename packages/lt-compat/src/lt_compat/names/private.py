@@ -3,7 +3,7 @@
 from typing import Final
 
 _INSTEAD: Final[dict[str, str]] = {
-    "pytorch.loops": " The Trainer's properties (`global_step`, `current_epoch`, `is_last_batch`) say where a run stands.",
+    "pytorch.loops": " `global_step`, `current_epoch`, `is_last_batch` of the Trainer say where a run stands.",
     "pytorch.trainer.call": " Callbacks and `lt_interfaces.hooks` hold every hook.",
     "pytorch.trainer.configuration_validator": " The Trainer checks its arguments itself.",
     "pytorch.trainer.connectors": " The Trainer's properties and methods are all there is to it.",

@@ -4,7 +4,10 @@ from typing import Final
 
 from lt_compat.names.entries import Names, missing, owned
 
-_NO_PROFILER = "lt-profilers isn't there yet. Use `torch.profiler.profile` around `trainer.fit`, or pass an `lt_interfaces.Profiler`."
+_NO_PROFILER = (
+    "lt-profilers isn't there yet. "
+    "Use `torch.profiler.profile` around `trainer.fit`, or pass an `lt_interfaces.Profiler`."
+)
 _PROFILER = owned("lt_interfaces", "Profiler")
 _ADVANCED = missing(_NO_PROFILER, "AdvancedProfiler")
 _PASS = missing(_NO_PROFILER, "PassThroughProfiler")
