@@ -2,10 +2,24 @@
 
 from typing import Final
 
-from lt_compat.names.entries import Names, missing, owned
+from lt_compat.names.entries import Names, owned
 from lt_compat.names.utilities import _MOVING, _RANK_ZERO  # one table, two doors
 
 _WRAPPED = owned("lt_fabric", "is_wrapped")
+_TYPES = owned(
+    "lt_fabric.types",
+    "CollectibleGroup",
+    "Optimizable",
+    "ProcessGroup",
+    "RedOpType",
+    "ReduceOp",
+    "Steppable",
+    _DEVICE="DEVICE",
+    _MAP_LOCATION_TYPE="MAP_LOCATION_TYPE",
+    _PARAMETERS="PARAMETERS",
+    _PATH="PATH",
+    _Stateful="Stateful",
+)
 _SEED = owned("lt_fabric", "seed_everything")
 
 MODULES: Final[dict[str, Names]] = {
@@ -19,4 +33,5 @@ MODULES: Final[dict[str, Names]] = {
     "fabric.utilities.apply_func": _MOVING,
     "fabric.utilities.exceptions": owned("lt_interfaces.errors", "MisconfigurationException"),
     "fabric.utilities.seed": _SEED | owned("lt_interfaces.rng", "reset_seed"),
+    "fabric.utilities.types": _TYPES,
 }
