@@ -60,7 +60,8 @@ class StandInRun:
         self.default_root_dir = str(root)
         self.callbacks = list(callbacks)
         self.loggers = list(loggers)
-        self.module = nn.Linear(2, 1)
+        self.module: Any = nn.Linear(2, 1)
+        self.module.automatic_optimization = True
         self.optimizers: list[Any] = [torch.optim.SGD(self.module.parameters(), lr=0.1)]
         self.lr_scheduler_configs: list[Any] = []
         self.state = TrainerState(TrainerStatus.RUNNING, TrainerFn.FITTING, RunningStage.TRAINING)
@@ -141,6 +142,9 @@ class StandInRun:
 
     def has_checkpoint(self, filepath: str) -> bool:
         return is_whole(filepath)
+
+    def set_accumulation(self, micro_batches: int) -> None:
+        self.accumulate_grad_batches = micro_batches
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         for logger in self.loggers:

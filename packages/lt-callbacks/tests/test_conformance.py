@@ -6,6 +6,7 @@ import lt_callbacks
 from lt_callbacks import (
     BasePredictionWriter,
     EarlyStopping,
+    GradientAccumulationScheduler,
     LambdaCallback,
     LearningRateMonitor,
     ModelCheckpoint,
@@ -30,6 +31,12 @@ class TestEarlyStopping(CallbackContract):
     @pytest.fixture
     def callback(self) -> Callback:
         return EarlyStopping("val_loss")
+
+
+class TestGradientAccumulationScheduler(CallbackContract):
+    @pytest.fixture
+    def callback(self) -> Callback:
+        return GradientAccumulationScheduler({1: 2})
 
 
 class TestLambdaCallback(CallbackContract):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tiny_runs import Net, fit, rows, trainer_with
 from torch.utils.data import DataLoader
 
+from lt_interfaces.callback import Callback
 from lt_interfaces.testing.data import RandomIterableDataset
 
 
@@ -29,10 +30,20 @@ class Asks(Net):
         return rows(3)
 
 
-def estimate(root: Path, data: Any = None, **arguments: Any) -> Any:
+class Schedules(Callback):
+    """Accumulates over three micro-batches from the second epoch on."""
+
+    def get_accumulate_grad_batches(self, epoch: int) -> int:
+        return 3 if epoch else 1
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        trainer.set_accumulation(self.get_accumulate_grad_batches(trainer.current_epoch))
+
+
+def estimate(root: Path, *callbacks: Callback, data: Any = None, **arguments: Any) -> Any:
     net = Asks()
     options = {"limit_val_batches": 0, "max_steps": -1, **arguments}
-    trainer = trainer_with(root, **options)
+    trainer = trainer_with(root, *callbacks, **options)
     trainer.fit(net, rows(10) if data is None else data)
     assert trainer.estimated_stepping_batches == net.estimate
     return net.estimate
@@ -54,6 +65,11 @@ def test_estimate_counts_optimizer_steps(arguments: dict[str, Any], steps: int, 
     assert estimate(tmp_path, **arguments) == steps
 
 
+def test_estimate_counts_with_the_schedule_of_a_callback(tmp_path: Path) -> None:
+    assert estimate(tmp_path, Schedules(), max_epochs=3) == 10 + 4 + 4
+    assert estimate(tmp_path, Schedules(), max_epochs=3, max_steps=12) == 12
+
+
 @settings(deadline=None, max_examples=10)
 @given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 3))
 def test_estimate_is_what_training_takes(batches: int, accumulation: int, epochs: int) -> None:
@@ -65,8 +81,8 @@ def test_estimate_is_what_training_takes(batches: int, accumulation: int, epochs
 
 def test_estimate_of_data_without_length_is_max_steps_or_endless(tmp_path: Path) -> None:
     loader = DataLoader(RandomIterableDataset(3, 4), batch_size=2)
-    assert estimate(tmp_path, loader, max_epochs=2) == float("inf")
-    assert estimate(tmp_path, loader, max_epochs=2, max_steps=3) == 3
+    assert estimate(tmp_path, data=loader, max_epochs=2) == float("inf")
+    assert estimate(tmp_path, data=loader, max_epochs=2, max_steps=3) == 3
 
 
 def test_estimate_of_endless_training_is_endless(tmp_path: Path) -> None:

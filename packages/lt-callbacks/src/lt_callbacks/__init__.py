@@ -2,6 +2,7 @@
 
 from lt_callbacks.checkpoint import Checkpoint
 from lt_callbacks.early_stopping import EarlyStopping
+from lt_callbacks.gradient_accumulation_scheduler import GradientAccumulationScheduler
 from lt_callbacks.lambda_callback import LambdaCallback
 from lt_callbacks.learning_rate_monitor import LearningRateMonitor
 from lt_callbacks.model_checkpoint import ModelCheckpoint
@@ -19,6 +20,7 @@ __all__ = [
     "Callback",
     "Checkpoint",
     "EarlyStopping",
+    "GradientAccumulationScheduler",
     "LambdaCallback",
     "LearningRateMonitor",
     "ModelCheckpoint",

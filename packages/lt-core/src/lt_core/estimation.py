@@ -24,5 +24,12 @@ def estimated_stepping_batches(run: FitRun) -> int | float:
     if run.optimization.accumulation < 1:
         message = "`estimated_stepping_batches` needs a fixed number of micro-batches per step."
         raise MisconfigurationException(message)
-    steps = ceil(batches / run.optimization.accumulation) * max(limits.max_epochs, 1)
-    return min(steps, max_steps)
+    return min(_steps(run, int(batches), max(limits.max_epochs, 1)), max_steps)
+
+
+def _steps(run: FitRun, batches: int, epochs: int) -> int:
+    """Return the optimizer steps of whole epochs; a callback that schedules accumulation says how many each has."""
+    scheduler = next((one for one in run.job.callbacks if hasattr(one, "get_accumulate_grad_batches")), None)
+    if scheduler is None:
+        return ceil(batches / run.optimization.accumulation) * epochs
+    return sum(ceil(batches / scheduler.get_accumulate_grad_batches(epoch)) for epoch in range(epochs))

@@ -17,9 +17,7 @@ _FINETUNING = missing(
     "BackboneFinetuning",
 )
 _WRITER = owned("lt_callbacks", "BasePredictionWriter")
-_ACCUMULATION = missing(
-    _LATER + " Assign `trainer.accumulate_grad_batches` in `on_train_epoch_start`.", "GradientAccumulationScheduler"
-)
+_ACCUMULATION = owned("lt_callbacks", "GradientAccumulationScheduler")
 _ON_EXCEPTION = missing(
     _LATER + " `ModelCheckpoint(save_on_exception=True)` saves when something fails.", "OnExceptionCheckpoint"
 )
