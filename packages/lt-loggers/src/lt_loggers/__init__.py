@@ -1,4 +1,4 @@
-"""Loggers for the lt training framework: CSV files and TensorBoard."""
+"""Loggers for the lt training framework: CSV files, TensorBoard, and trackers in extras."""
 
 from lt_interfaces.logger import Logger
 from lt_loggers.csv import CSVLogger
@@ -6,6 +6,7 @@ from lt_loggers.dummy import DummyExperiment, DummyLogger
 from lt_loggers.experiment import rank_zero_experiment
 from lt_loggers.merging import merge_dicts
 from lt_loggers.tensorboard import TensorBoardLogger
+from lt_loggers.wandb import WandbLogger
 
 __all__ = [
     "CSVLogger",
@@ -13,6 +14,7 @@ __all__ = [
     "DummyLogger",
     "Logger",
     "TensorBoardLogger",
+    "WandbLogger",
     "merge_dicts",
     "rank_zero_experiment",
 ]

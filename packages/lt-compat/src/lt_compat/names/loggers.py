@@ -7,7 +7,7 @@ from lt_compat.names.entries import Names, missing, owned
 _LATER = "lt-loggers doesn't have it yet. A subclass of `lt_loggers.Logger` that calls the tracker is accepted."
 _CSV = owned("lt_loggers", "CSVLogger")
 _TENSORBOARD = owned("lt_loggers", "TensorBoardLogger")
-_WANDB = missing(_LATER, "WandbLogger")
+_WANDB = owned("lt_loggers", "WandbLogger")
 _MLFLOW = missing(_LATER, "MLFlowLogger")
 _COMET = missing(_LATER, "CometLogger")
 _LIT = missing("It belongs to a commercial service that can't be used offline. Use another logger.", "LitLogger")
