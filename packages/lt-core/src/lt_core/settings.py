@@ -45,6 +45,29 @@ class Fact(property, Generic[Value]):
         def __get__(self, trainer: Any, owner: type | None = None) -> Value: ...  # type: ignore[override]
 
 
+class OfStage(property, Generic[Value]):
+    """Shows something of a stage's loaders, in the run that goes on or was last: ``trainer.num_test_batches``.
+
+    Args:
+        stage: "val", "test" or "predict".
+        path: where it's found, by dots, from the stage's run on.
+        default: what's shown before there was such a run.
+    """
+
+    def __init__(self, stage: str, path: str, default: Callable[[], Value]) -> None:
+        read = attrgetter(path)
+
+        def shown(trainer: Any) -> Value:
+            run = trainer._run_of(stage)
+            return default() if run is None else read(run)
+
+        super().__init__(shown)
+
+    if TYPE_CHECKING:  # what a property returns is more than its class says
+
+        def __get__(self, trainer: Any, owner: type | None = None) -> Value: ...  # type: ignore[override]
+
+
 class StageFlag:
     """Shows whether the Trainer is in a stage: ``trainer.training``. Assigning enters or leaves it."""
 

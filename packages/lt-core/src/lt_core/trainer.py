@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ from lt_core.run.job import Job, RunLimits
 from lt_core.run.optimization import Optimization
 from lt_core.run.requests import SaveRequest
 from lt_core.run.signals import Signals
-from lt_core.settings import Fact, Setting, StageFlag
+from lt_core.settings import Fact, OfStage, Setting, StageFlag
 from lt_core.specs import TrainerSpecs, refuse_role_conflicts, trainer_specs
 from lt_core.stages import evaluate_in_process, fit_in_process, predict_in_process, use_optimizers
 from lt_core.verification import verify
@@ -333,6 +334,13 @@ class Trainer:
         if self._fit_run is not None:
             self._fit_run.optimization.accumulation = micro_batches
 
+    def trial_run(self, steps: int) -> AbstractContextManager[Iterator[Tensor]]:
+        """Return a context that gives an iterator which trains, and takes everything back when it ends."""
+        # Loaded with trials alone: `import lt_core` keeps within its budget of modules.
+        from lt_core.trial import trial_run
+
+        return trial_run(self, self._running_fit, steps=steps, use=partial(setattr, self, "_fit_run"))
+
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Send metrics to every logger now, and make them visible in `callback_metrics`."""
         self._board.publish(metrics)
@@ -624,10 +632,7 @@ class Trainer:
     def accumulate_grad_batches(self, micro_batches: int) -> None:
         self.set_accumulation(micro_batches)
 
-    @property
-    def profiler(self) -> Any:
-        """The profiler, or ``None``."""
-        return self._profiler
+    profiler = Fact[Any]("_profiler")  # or None
 
     # --- data ---
 
@@ -641,40 +646,18 @@ class Trainer:
         """The training loaders, as they were given."""
         return None if self._fit_run is None else self._fit_run.data.loaders.raw
 
-    @property
-    def num_val_batches(self) -> list[int | float]:
-        """Batches of each validation loader."""
-        return self._counts_of("val")
+    # the evaluated loaders as they were given, and the batches of each
+    num_val_batches = OfStage[list[int | float]]("val", "loaders.counts", list)
+    val_dataloaders = OfStage[Any]("val", "loaders.raw", lambda: None)
+    num_test_batches = OfStage[list[int | float]]("test", "loaders.counts", list)
+    test_dataloaders = OfStage[Any]("test", "loaders.raw", lambda: None)
+    num_predict_batches = OfStage[list[int | float]]("predict", "loaders.counts", list)
+    predict_dataloaders = OfStage[Any]("predict", "loaders.raw", lambda: None)
 
     @property
     def num_sanity_val_batches(self) -> list[int | float]:
         """Batches of each validation loader in the sanity check."""
         return [min(self.num_sanity_val_steps, count) for count in self.num_val_batches]
-
-    @property
-    def val_dataloaders(self) -> Any:
-        """The validation loaders, as they were given."""
-        return self._loaders_of("val")
-
-    @property
-    def num_test_batches(self) -> list[int | float]:
-        """Batches of each test loader."""
-        return self._counts_of("test")
-
-    @property
-    def test_dataloaders(self) -> Any:
-        """The test loaders, as they were given."""
-        return self._loaders_of("test")
-
-    @property
-    def num_predict_batches(self) -> list[int | float]:
-        """Batches of each loader to predict from."""
-        return self._counts_of("predict")
-
-    @property
-    def predict_dataloaders(self) -> Any:
-        """The loaders to predict from, as they were given."""
-        return self._loaders_of("predict")
 
     @property
     def enable_validation(self) -> bool:
@@ -687,41 +670,19 @@ class Trainer:
             return self._evaluation
         return self._fit_run.validation.run if self._fit_run is not None and stage == "val" else None
 
-    def _counts_of(self, stage: str) -> list[int | float]:
-        run = self._run_of(stage)
-        return [] if run is None else run.loaders.counts
-
-    def _loaders_of(self, stage: str) -> Any:
-        run = self._run_of(stage)
-        return None if run is None else run.loaders.raw
-
     # --- stage ---
 
-    @property
-    def state(self) -> TrainerState:
-        """Status, entry point and stage."""
-        return self._state
-
+    state = Fact[TrainerState]("_state")  # status, entry point and stage
     training = StageFlag(RunningStage.TRAINING)
     validating = StageFlag(RunningStage.VALIDATING)
     testing = StageFlag(RunningStage.TESTING)
     predicting = StageFlag(RunningStage.PREDICTING)
     sanity_checking = StageFlag(RunningStage.SANITY_CHECKING)
 
-    @property
-    def evaluating(self) -> bool:
-        """Whether it's validating, sanity checking or testing."""
-        return self._state.evaluating
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether the last call ended with an exception."""
-        return self._state.interrupted
-
-    @property
-    def received_sigterm(self) -> bool:
-        """Whether the process was told to end."""
-        return self._signals.received_sigterm
+    # whether it's validating, sanity checking or testing; whether the last call ended with an exception
+    evaluating = Fact[bool]("_state.evaluating")
+    interrupted = Fact[bool]("_state.interrupted")
+    received_sigterm = Fact[bool]("_signals.received_sigterm")  # whether the process was told to end
 
     # --- putting a call together ---
 

@@ -40,6 +40,7 @@ _UNSUPPORTED: Final = (
     Capability.CLIP_BY_VALUE,
     Capability.SAVING_IN_WINDOW,
     Capability.SYNC_BATCHNORM,
+    Capability.TRIAL_RUN,  # the engine holds copies of weights and moments that torch's optimizer doesn't know of
     Capability.WEIGHTED_LOSSES,
 )
 _EVALUATING: Final = ("validation_step", "test_step", "predict_step")

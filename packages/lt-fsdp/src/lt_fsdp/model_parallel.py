@@ -37,7 +37,7 @@ from lt_interfaces.empty_init import on_device
 from lt_strategies import collectives
 from lt_strategies.job_processes import DEFAULT_TIMEOUT, JobProcesses
 
-_CANT = (*CANT, Capability.SYNC_BATCHNORM, Capability.COMPILED_MODULE)
+_CANT = (*CANT, Capability.SYNC_BATCHNORM, Capability.COMPILED_MODULE, Capability.TRIAL_RUN)
 
 
 class ModelParallelStrategy(Strategy):

@@ -34,6 +34,7 @@ class Capability(StrEnum):
     SYNC_BATCHNORM = "batch norm over all ranks"
     UNEVEN_EVALUATION = "evaluating another number of batches on each rank"
     WEIGHTED_LOSSES = "losses that count by what their mean was taken over"
+    TRIAL_RUN = "optimizer steps that are taken back"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What callbacks and loggers may see of a run, and what they may ask of it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
@@ -238,10 +238,20 @@ class RunControl(Protocol):
 class TrialControl(Protocol):
     """Asks a run to try something and go back: for callbacks that tune, average weights or undo a spike."""
 
-    def trial_run(self, steps: int) -> AbstractContextManager[None]:
-        """Return a context in which training may be tried for ``steps`` optimizer steps.
+    def trial_run(self, steps: int) -> AbstractContextManager[Iterator[Tensor]]:
+        """Return a context that gives an iterator which trains, without the callbacks and loggers hearing of it.
 
-        When it ends, module, optimizers, schedulers, RNG, counters and data position are as before.
+        Each ``next`` takes one optimizer step (the last micro-batch of a window) and returns the loss that the training
+        step gave last: of this rank, a 0-d tensor on its device; NaN where a step in manual optimization returns none.
+        The loaders are asked for anew. When the context ends, module, optimizers, precision and random states are as
+        before, also after an exception. With several ranks: collective, like training. Called in ``on_fit_start`` or
+        later.
+
+        Args:
+            steps: after how many optimizer steps the iterator ends.
+
+        Raises:
+            MisconfigurationException: the strategy doesn't support `Capability.TRIAL_RUN`.
         """
 
     def weights_swapped(self, source: Iterable[Tensor]) -> AbstractContextManager[None]:
