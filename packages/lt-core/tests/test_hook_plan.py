@@ -238,6 +238,14 @@ def test_a_retired_hook_is_refused_with_what_replaces_it(retired: str) -> None:
         check_hook_names(class_with(retired, LightningModule), Hearer.MODULE)
 
 
+@pytest.mark.parametrize("name", ["on_epoch_end", "on_train_epoch_ends"])
+def test_a_method_that_the_class_calls_itself_is_its_own_whatever_it_is_called(name: str) -> None:
+    calling = {"on_train_epoch_end": lambda self: [self.on_epoch_end(k) or self.on_train_epoch_ends(k) for k in (1, 2)]}
+    check_hook_names(class_with(name, type("Base", (LightningModule,), calling)), Hearer.MODULE)
+    with pytest.raises((NotImplementedError, MisconfigurationException), match=name):
+        check_hook_names(class_with(name, LightningModule), Hearer.MODULE)
+
+
 def test_a_retired_name_that_is_no_method_is_left_alone() -> None:
     class Named(LightningModule):
         training_epoch_end = None

@@ -1,10 +1,11 @@
 """The hook plan: who really hears each hook of the table, resolved once per stage."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from inspect import signature
+from inspect import signature, unwrap
 from itertools import dropwhile, islice
+from types import CodeType
 from typing import Any, Protocol
 
 from lt_core.profiling import action_name, profiled
@@ -220,13 +221,15 @@ def _leading(method: Hear, trainer: Any, module: Any) -> Hear:
 def check_hook_names(owner: Any, hearer: Hearer) -> None:
     """Refuse ``on_*`` methods that look like a misspelt hook, and hooks that were retired.
 
+    A method that another one of the class calls by its name is the class's own, whatever it's called.
+
     Raises:
         MisconfigurationException: naming the method, the class and the right name; `not_a_hook` opts out.
         NotImplementedError: for a retired hook, naming its replacement.
     """
     known = [hook.name for hook in HOOKS if hearer in hook.heard_by or _also_monitor(hook, hearer)]
     for name in _own_methods(type(owner)):
-        if name in RETIRED and name not in BY_NAME:
+        if name in RETIRED and name not in BY_NAME and not _calls(type(owner), name):
             message = (
                 f"`{type(owner).__name__}.{name}` is never called: the hook was retired. Use `{RETIRED[name]}` instead."
             )
@@ -234,7 +237,7 @@ def check_hook_names(owner: Any, hearer: Hearer) -> None:
         if not name.startswith("on_") or name in BY_NAME or hasattr(getattr(type(owner), name), "__not_a_hook__"):
             continue
         close = [hook for hook in known if edit_distance(name, hook) <= 2]
-        if close:
+        if close and not _calls(type(owner), name):
             message = (
                 f"`{type(owner).__name__}.{name}` isn't a hook, so it would never be called. Did you mean `{close[0]}`?"
                 " If it's a method of your own, mark it with `@not_a_hook` (from lt_interfaces) or rename it."
@@ -246,14 +249,30 @@ def _also_monitor(hook: Hook, hearer: Hearer) -> bool:
     return hearer is Hearer.CALLBACK and Hearer.MONITOR in hook.heard_by
 
 
-def _own_methods(cls: type) -> list[str]:
+def _own_methods(cls: type) -> dict[str, Hear]:
     """Return the callable attributes that a class and its bases outside torch and lt define."""
-    names: list[str] = []
-    for base in cls.__mro__:
+    methods: dict[str, Hear] = {}
+    for base in reversed(cls.__mro__):
         if base.__module__.split(".")[0] in ("builtins", "torch", "lt_interfaces", "lt_core", "lt_datamodules"):
             continue
-        names.extend(name for name, value in vars(base).items() if callable(value) and not name.startswith("__"))
-    return names
+        methods |= {name: value for name, value in vars(base).items() if callable(value) and not name.startswith("__")}
+    return methods
+
+
+def _calls(cls: type, name: str) -> bool:
+    """Say whether another method of a class mentions the method, as one does that calls it."""
+    others = (unwrap(method) for other, method in _own_methods(cls).items() if other != name)
+    return any(name in code.co_names for method in others for code in _code_of(getattr(method, "__code__", None)))
+
+
+def _code_of(code: CodeType | None) -> Iterator[CodeType]:
+    """Yield a function's code, and that of the functions in it."""
+    if code is None:
+        return
+    yield code
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _code_of(inner)
 
 
 def takes_argument(function: Hear, name: str, position: int) -> bool:
