@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from isolation import (
@@ -23,9 +24,12 @@ from isolation import (
     siblings,
     torch_environment,
 )
-from workspace import ROOT, Package, packages
+from workspace import ROOT, Package, packages, stand_ins
 
 TRAINING = ROOT / "tools/train_with_core_alone.py"
+READ_AT_START = ("lt_compat.pth",)
+"""What wheels bring for Python to read when it starts, beside their modules."""
+LIGHTNING = "import lightning.pytorch as pl, lt_core; assert pl.Trainer is lt_core.Trainer"
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,11 @@ class Build:
     workplace: Path
 
 
-def foreign_files(wheel: Path, module: str) -> list[str]:
-    """Return what a wheel holds besides its own module and its metadata."""
-    names = zipfile.ZipFile(wheel).namelist()
-    return [name for name in names if not name.startswith(f"{module}/") and ".dist-info/" not in name]
+def foreign_files(wheel: Path, *modules: str) -> list[str]:
+    """Return what a wheel holds besides its own modules and its metadata."""
+    folders = tuple(f"{module}/" for module in modules)
+    names = [name for name in zipfile.ZipFile(wheel).namelist() if name not in READ_AT_START]
+    return [name for name in names if not name.startswith(folders) and ".dist-info/" not in name]
 
 
 def check_wheel(package: Package, build: Build) -> list[str]:
@@ -56,8 +61,25 @@ def check_wheel(package: Package, build: Build) -> list[str]:
         run([python(environment), "-I", "-c", f"import {package.module}"], cwd=environment)
         if package.name == "lt-core":
             check_training(environment)
+        if package.name == "lt-compat":
+            run(["env", "LT_COMPAT=on", python(environment), "-I", "-c", LIGHTNING], cwd=environment)
     except CommandFailedError as failure:
         return [f"{wheel.name} alone: {failure}"]
+    return []
+
+
+def check_stand_in(package: Package, build: Build) -> list[str]:
+    """Install a wheel that carries others' names, and use one; return what went wrong."""
+    wheel = build_wheel(package.folder, into=build.workplace)
+    if strangers := foreign_files(wheel, *(child.name for child in package.source.iterdir())):
+        return [f"{wheel.name} holds other files than its modules: {', '.join(strangers)}"]
+    needed = [build.wheels[sibling.name] for sibling in siblings(package, build.packages)]
+    environment = environment_on(build.base, build.workplace / package.name)
+    try:
+        install(environment, [wheel, *needed])
+        run([python(environment), "-I", "-c", LIGHTNING], cwd=environment)
+    except CommandFailedError as failure:
+        return [f"{wheel.name}: {failure}"]
     return []
 
 
@@ -81,10 +103,11 @@ def main() -> int:
         wheels = {name: build_wheel(package.folder, into=workplace) for name, package in workspace.items()}
         build = Build(workspace, wheels, torch_environment(arguments.cache), workplace)
         chosen = [workspace[name] for name in arguments.names or workspace]
-        problems = [
-            line for lines in threads.map(lambda package: check_wheel(package, build), chosen) for line in lines
-        ]
-    print("\n".join([*problems, f"wheels: {len(chosen)} installed alone, {len(problems)} problems"]))
+        stand_ins_too = [] if arguments.names else stand_ins()
+        checks = [partial(check_wheel, package, build) for package in chosen]
+        checks += [partial(check_stand_in, package, build) for package in stand_ins_too]
+        problems = [line for lines in threads.map(lambda check: check(), checks) for line in lines]
+    print("\n".join([*problems, f"wheels: {len(checks)} installed alone, {len(problems)} problems"]))
     return 1 if problems else 0
 
 

@@ -48,6 +48,11 @@ def packages(root: Path = ROOT) -> list[Package]:
     return [read_package(file.parent) for file in sorted(root.glob("packages/*/pyproject.toml"))]
 
 
+def stand_ins(root: Path = ROOT) -> list[Package]:
+    """Return the wheels whose modules carry others' names, and which therefore aren't packages like ours."""
+    return [read_package(file.parent) for file in sorted(root.glob("stand-ins/*/pyproject.toml"))]
+
+
 def read_package(folder: Path) -> Package:
     """Read one package's pyproject.toml."""
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
