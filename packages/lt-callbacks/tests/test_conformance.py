@@ -11,6 +11,7 @@ from lt_callbacks import (
     LearningRateMonitor,
     ModelCheckpoint,
     ModelSummary,
+    OnExceptionCheckpoint,
     ProgressBar,
     RichModelSummary,
     RichProgressBar,
@@ -63,6 +64,12 @@ class TestModelSummary(CallbackContract):
         return ModelSummary()
 
 
+class TestOnExceptionCheckpoint(CallbackContract):
+    @pytest.fixture
+    def callback(self, tmp_path: Path) -> Callback:
+        return OnExceptionCheckpoint(tmp_path)
+
+
 class TestProgressBar(CallbackContract):
     @pytest.fixture
     def callback(self) -> Callback:
@@ -105,6 +112,7 @@ class TestRoles(RoleContract):
     @pytest.fixture(
         params=[
             ModelCheckpoint,
+            lambda: OnExceptionCheckpoint("failed"),
             lambda: EarlyStopping("val_loss"),
             RichProgressBar,
             TQDMProgressBar,

@@ -7,6 +7,7 @@ from lt_callbacks.lambda_callback import LambdaCallback
 from lt_callbacks.learning_rate_monitor import LearningRateMonitor
 from lt_callbacks.model_checkpoint import ModelCheckpoint
 from lt_callbacks.model_summary_printer import ModelSummary, RichModelSummary
+from lt_callbacks.on_exception_checkpoint import OnExceptionCheckpoint
 from lt_callbacks.prediction_writer import BasePredictionWriter, WriteInterval
 from lt_callbacks.progress_bar import ProgressBar
 from lt_callbacks.rich_progress_bar import RichProgressBar
@@ -25,6 +26,7 @@ __all__ = [
     "LearningRateMonitor",
     "ModelCheckpoint",
     "ModelSummary",
+    "OnExceptionCheckpoint",
     "ProgressBar",
     "RichModelSummary",
     "RichProgressBar",

@@ -128,6 +128,76 @@ def test_evaluation_without_last_is_an_error(tmp_path: Path) -> None:
         resolve("last", Keeper(dirpath=tmp_path / "not there"), fn=TrainerFn.TESTING)
 
 
+# --- a failed run ---
+
+
+class Rescuer(Keeper):
+    """Stands for a callback that saves failed runs."""
+
+    saves_failures = True
+
+    def __init__(self, dirpath: Path) -> None:
+        super().__init__(dirpath=dirpath)
+        self.ckpt_path = str(dirpath / "failed.ckpt")
+
+
+def test_fitting_goes_on_from_a_failed_run_unasked(tmp_path: Path) -> None:
+    failed = write(tmp_path / "failed.ckpt")
+    assert resolve(None, Rescuer(tmp_path)) == str(failed)
+    assert resolve(None, Keeper(dirpath=tmp_path)) is None
+    assert resolve("other.ckpt", Rescuer(tmp_path)) == "other.ckpt"
+
+
+def test_fitting_goes_on_unasked_from_a_run_that_was_told_to_end(tmp_path: Path) -> None:
+    assert resolve(None, Rescuer(tmp_path)) is None
+    preempted = write(tmp_path / "preempted.ckpt")
+    assert resolve(None, Rescuer(tmp_path)) == str(preempted)
+
+
+def test_what_a_complete_run_leaves_is_not_gone_on_from_unasked(tmp_path: Path) -> None:
+    write(tmp_path / "last.ckpt")
+    write(tmp_path / "epoch=1.ckpt")
+    assert resolve(None, Rescuer(tmp_path)) is None
+
+
+@pytest.mark.parametrize(("age", "newest"), [(1, "last.ckpt"), (9, "failed.ckpt")])
+def test_the_newest_of_a_failed_runs_checkpoint_and_the_last_ones_is_taken(
+    age: int, newest: str, tmp_path: Path
+) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder in (one, other):
+        folder.mkdir()
+    write(one / "failed.ckpt", age=5)
+    write(other / "last.ckpt", age=age)
+    write(other / "epoch=1.ckpt")
+    for given in (None, "last"):
+        assert Path(resolve(given, Rescuer(one), Keeper(dirpath=other))).name == newest
+
+
+@pytest.mark.parametrize("fn", [TrainerFn.VALIDATING, TrainerFn.TESTING, TrainerFn.PREDICTING])
+def test_evaluation_does_not_take_a_failed_runs_checkpoint_unasked(fn: TrainerFn, tmp_path: Path) -> None:
+    write(tmp_path / "failed.ckpt")
+    assert resolve(None, Rescuer(tmp_path), fn=fn) is None
+
+
+def test_a_trial_of_the_code_begins_anew(tmp_path: Path) -> None:
+    write(tmp_path / "failed.ckpt")
+    assert resolve(None, Rescuer(tmp_path), fast_dev_run=True) is None
+
+
+def test_a_torn_checkpoint_of_a_failed_run_is_skipped_and_said(tmp_path: Path) -> None:
+    torn = write(tmp_path / "failed.ckpt")
+    torn.write_bytes(torn.read_bytes()[:100])
+    with pytest.warns(UserWarning, match=r"failed\.ckpt isn't a whole checkpoint"):
+        assert resolve(None, Rescuer(tmp_path)) is None
+
+
+def test_who_saves_failed_runs_has_no_best(tmp_path: Path) -> None:
+    assert resolve("best", Rescuer(tmp_path), Keeper("a.ckpt")) == "a.ckpt"
+    with pytest.raises(ValueError, match="needs a checkpoint callback"):
+        resolve("best", Rescuer(tmp_path))
+
+
 # --- hpc ---
 
 

@@ -18,9 +18,7 @@ _FINETUNING = missing(
 )
 _WRITER = owned("lt_callbacks", "BasePredictionWriter")
 _ACCUMULATION = owned("lt_callbacks", "GradientAccumulationScheduler")
-_ON_EXCEPTION = missing(
-    _LATER + " `ModelCheckpoint(save_on_exception=True)` saves when something fails.", "OnExceptionCheckpoint"
-)
+_ON_EXCEPTION = owned("lt_callbacks", "OnExceptionCheckpoint")
 _STATS = missing(_LATER + " Log `torch.cuda.memory_stats()` in `on_train_batch_end`.", "DeviceStatsMonitor")
 _PRUNING = missing(_LATER + " `torch.nn.utils.prune` in `on_train_epoch_end` prunes.", "ModelPruning")
 _SPIKES = missing(_LATER + " Look at `outputs['loss']` in `on_train_batch_end` and raise.", "SpikeDetection")

@@ -13,7 +13,7 @@ from lt_interfaces.states import TrainerFn
 
 CkptPath = str | PathLike[str] | None
 
-_LAST = re.compile(rf"(last(-v?\d+)?\.ckpt|{re.escape(PREEMPTED)})$")
+_LAST = r"last(-v?\d+)?\.ckpt"
 _ANY = re.compile(r".+\.ckpt$")
 
 
@@ -36,6 +36,17 @@ class CheckpointPlaces:
         """The folders that these save to; without any, where a run that was told to end leaves its checkpoint."""
         own = {str(callback.dirpath) for callback in self.checkpointers if getattr(callback, "dirpath", None)}
         return sorted(own) if own or self.checkpointers else [self.default_root_dir]
+
+    @property
+    def left_behind(self) -> list[str]:
+        """The names of checkpoints that a run leaves which didn't come to its end, and that it alone leaves."""
+        own = [_name(str(callback.ckpt_path)) for callback in self.checkpointers if _saves_failures(callback)]
+        return [PREEMPTED, *own]
+
+    @property
+    def saves_failures(self) -> bool:
+        """Whether there's a callback that saves a failed run, for the next one to go on from."""
+        return any(map(_saves_failures, self.checkpointers))
 
     @property
     def numbered(self) -> list[tuple[int, str]]:
@@ -70,12 +81,12 @@ def resolve_ckpt_path(
     Raises:
         ValueError: when there's no such checkpoint, or the path is empty.
     """
-    if given is None:
-        if has_model or fn is TrainerFn.FITTING:
-            return None
+    if given is None and fn is TrainerFn.FITTING:
+        return None if fast_dev_run else _implicit_last(places)
+    if given is None and not has_model:
         given = _implicit_best(places.checkpointers)
-        if given is None:
-            return None
+    if given is None:
+        return None
     if fspath(given) == "":
         message = "`ckpt_path` is empty; pass a path, 'best', 'last', 'hpc' or None."
         raise ValueError(message)
@@ -99,7 +110,23 @@ def _implicit_best(checkpointers: list[Any]) -> str | None:
     return None
 
 
+def _implicit_last(places: CheckpointPlaces) -> str | None:
+    """Return the newest checkpoint where the last run failed and a callback saves failed runs for the next one.
+
+    What a run leaves that came to its end isn't gone on from unasked.
+    """
+    if not places.saves_failures:
+        return None
+    left, torn = places.newest_whole(places.folders, _named(places.left_behind))
+    if left is not None:
+        left, torn = places.newest_whole(places.folders, _named(places.left_behind, _LAST))
+    for one in torn:
+        rank_zero_warn(f"{one} isn't a whole checkpoint and is skipped.")
+    return left
+
+
 def _best(checkpointers: list[Any], fast_dev_run: bool) -> str:
+    checkpointers = [callback for callback in checkpointers if not _saves_failures(callback)]
     if not checkpointers:
         message = "`ckpt_path='best'` needs a checkpoint callback, such as `ModelCheckpoint`, in the Trainer."
         raise ValueError(message)
@@ -119,7 +146,7 @@ def _last(places: CheckpointPlaces, fn: TrainerFn) -> str | None:
     A first fit has none yet and starts anew; anything else that asks for one and finds none is an error.
     """
     folders = places.folders
-    path, torn = places.newest_whole(folders, _LAST)
+    path, torn = places.newest_whole(folders, _named(places.left_behind, _LAST))
     if path is None:
         path, other_torn = places.newest_whole(folders, _ANY)
         torn.extend(one for one in other_torn if one not in torn)
@@ -143,6 +170,16 @@ def _hpc(places: CheckpointPlaces) -> str:
         rank_zero_warn(f"`ckpt_path='hpc'`: {path} isn't a whole checkpoint and is skipped.")
     message = f"`ckpt_path='hpc'`: there's no whole `hpc_ckpt_<n>.ckpt` in {root}."
     raise ValueError(message)
+
+
+def _saves_failures(callback: Any) -> bool:
+    """Say whether a checkpoint callback saves failed runs and nothing else, all at its ``ckpt_path``."""
+    return bool(getattr(callback, "saves_failures", False))
+
+
+def _named(names: list[str], *patterns: str) -> re.Pattern[str]:
+    """Return what matches one of these names or patterns."""
+    return re.compile(rf"({'|'.join([*map(re.escape, names), *patterns])})$")
 
 
 def _name(path: str) -> str:
