@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from lt_compat.names.entries import Names, owned
+from lt_compat.names.entries import Names, missing, owned
 
 _RANK_ZERO = owned(
     "lt_interfaces.rank_zero", "rank_zero_deprecation", "rank_zero_info", "rank_zero_only", "rank_zero_warn"
@@ -40,6 +40,8 @@ MODULES: Final[dict[str, Names]] = {
     "pytorch.utilities.enums": _CLIPPING,
     "pytorch.utilities.exceptions": _ERRORS,
     "pytorch.utilities.grads": _GRADS,
+    "pytorch.utilities.model_helpers": owned("lt_core.hook_groups", "is_overridden")
+    | missing("`torchvision.models.get_model` makes a model by its name.", "get_torchvision_model"),
     "pytorch.utilities.rank_zero": _RANK_ZERO | _MORE_RANK_ZERO,
     "pytorch.utilities.seed": owned("lt_interfaces.rng", "isolate_rng", "seed_everything", "reset_seed"),
     "pytorch.utilities.types": _TYPES,
