@@ -111,6 +111,23 @@ def test_hyperparameters_reach_tensorboard_flat_and_the_yaml_file_nested(logger:
     assert written == {"lr": 0.5, "net": {"sizes": [8, 4], "act": str(nn.ReLU)}, "seed": None, "flag": True}
 
 
+def test_a_run_without_hyperparameters_has_the_yaml_file_too(logger: TensorBoardLogger) -> None:
+    logger.log_metrics({"loss": 0.5}, step=0)
+    logger.save()
+    assert yaml.safe_load((Path(logger.log_dir) / "hparams.yaml").read_text()) == {}
+
+
+def test_saving_leaves_the_hyperparameters_of_a_continued_run(tmp_path: Path) -> None:
+    for params in ({"lr": 0.5}, None):
+        logger = TensorBoardLogger(tmp_path, version=0)
+        if params:
+            logger.log_hyperparams(params)
+        logger.log_metrics({"loss": 0.5}, step=0)
+        logger.save()
+        logger.finalize("success")
+    assert yaml.safe_load((Path(logger.log_dir) / "hparams.yaml").read_text()) == {"lr": 0.5}
+
+
 def test_placeholder_metric_is_logged_with_hyperparameters(logger: TensorBoardLogger) -> None:
     logger.log_hyperparams({"lr": 0.5})
     assert scalars(logger, "hp_metric") == [(0, -1.0)]

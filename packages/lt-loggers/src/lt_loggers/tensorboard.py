@@ -18,7 +18,7 @@ from lt_interfaces.rank_zero import rank_zero_only, rank_zero_warn
 from lt_interfaces.rng import isolate_rng
 from lt_interfaces.roles import CheckpointRole
 from lt_loggers.experiment import rank_zero_experiment
-from lt_loggers.hparams_yaml import plain_hyperparameters, write_hparams
+from lt_loggers.hparams_yaml import HPARAMS_FILE, plain_hyperparameters, write_hparams
 from lt_loggers.prefix import prefixed
 from lt_loggers.versions import RunFolder, StrPath
 
@@ -172,9 +172,11 @@ class TensorBoardLogger(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the events that wait."""
+        """Write the events that wait, and ``hparams.yaml`` where there's none: empty for a run without any."""
         if self._writer is not None:
             self._writer.flush()
+            if not Path(self.log_dir, HPARAMS_FILE).exists():
+                write_hparams(self.log_dir, self._hparams)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -23,15 +23,14 @@ MODULES: Final[dict[str, Names]] = {
     "pytorch.core.mixins.hparams_mixin": _HPARAMS,
     "pytorch.core.module": owned("lt_core", "LightningModule"),
     "pytorch.core.optimizer": owned("lt_core", "LightningOptimizer"),
-    "pytorch.core.saving": missing(
-        "Read hyper-parameters from files by `load_from_checkpoint(..., hparams_file=...)`, and write them by a logger.",
+    "pytorch.core.saving": owned(
+        "lt_loggers.hparams_files",
         "load_hparams_from_tags_csv",
         "load_hparams_from_yaml",
         "save_hparams_to_tags_csv",
         "save_hparams_to_yaml",
-        "update_hparams",
-        "convert",
-    ),
+    )
+    | missing("Read literals by `ast.literal_eval`, and merge dicts by `|`.", "update_hparams", "convert"),
     "pytorch.trainer": owned("lt_core", "Trainer") | _SEED,
     "pytorch.trainer.states": _STATES,
     "pytorch.trainer.trainer": owned("lt_core", "Trainer"),
