@@ -3,11 +3,10 @@
 import sys
 from pathlib import Path
 
-import torch
-from torch.utils.data import DataLoader, TensorDataset
-
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils.data import DataLoader, TensorDataset
 
 
 class Regression(L.LightningModule):

@@ -1,6 +1,7 @@
 """`import lt_core` costs little beyond `import torch`, in modules, and loads nothing that a run may not need."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -61,3 +62,25 @@ FOUND_BY_NAME = ["lt_callbacks", "lt_loggers", "lt_datamodules"]
 @pytest.mark.parametrize("name", [*UNNEEDED, *FOUND_BY_NAME])
 def test_what_a_run_may_not_need_is_loaded_when_used(modules: dict[str, list[str]], name: str) -> None:
     assert name not in top(modules["added"])
+
+
+_LOADED = "\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
+_BY_OUR_NAMES = "import lt; lt.Trainer, lt.Fabric, lt.callbacks.EarlyStopping"
+_BY_LIGHTNINGS = (
+    "import lt_compat, lightning as L; from lightning.pytorch.callbacks import EarlyStopping; L.Trainer, L.Fabric"
+)
+
+
+def test_lightnings_names_load_what_ours_load_and_nothing_before() -> None:
+    def loaded(program: str) -> set[str]:
+        command = [sys.executable, "-c", program + _LOADED]
+        environment = {name: value for name, value in os.environ.items() if name != "LT_COMPAT"}
+        output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+        modules: list[str] = json.loads(output)
+        return set(modules)
+
+    ours, theirs = loaded(_BY_OUR_NAMES), loaded(_BY_LIGHTNINGS)
+    added = {name for name in theirs - ours if top([name]) & OURS or "." not in name}
+    assert top(sorted(added)) - sys.stdlib_module_names <= {"lt_compat", "lightning"}
+    table_alone = loaded("import lt_compat, lightning.pytorch.callbacks")
+    assert not top(sorted(table_alone)) & {"torch", "lt_core", "lt_callbacks", "lt_interfaces", "libcst"}

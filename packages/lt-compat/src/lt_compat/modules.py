@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from lt_compat.names import LIGHTNING_VERSION, Missing, Names, Owner, instead_of_private, modules_below, names_of
+from lt_compat.pickles import name_as_lightning_does
 
 ROOTS: Final[Mapping[str, str]] = {"lightning": "", "pytorch_lightning": "pytorch", "lightning_fabric": "fabric"}
 """The packages that Lightning is installed as, each with the module of the table that it shows."""
@@ -62,6 +63,7 @@ def unknown(module: str, name: str) -> str:
         return (
             f"`{module}.{name}` is private to Lightning, which may change it in any release; lt doesn't have it.{hint}"
         )
+    # Imported where something is wrong: it brings torch, which naming modules doesn't need.
     from lt_interfaces.spelling import did_you_mean
 
     known = [*_offered(names_of(key)), *modules_below(key)]
@@ -80,7 +82,9 @@ def _special(module: CompatModule, name: str) -> Any:
 def _from_owner(entry: Owner | Missing, module: CompatModule, name: str) -> Any:
     if isinstance(entry, Missing):
         raise AttributeError(unknown(module.__name__, name), name=name, obj=module)
-    return getattr(import_module(entry.module), entry.name)
+    found = getattr(import_module(entry.module), entry.name)
+    name_as_lightning_does()
+    return found
 
 
 def _offered(names: Names) -> Iterable[str]:
