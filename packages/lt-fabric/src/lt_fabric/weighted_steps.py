@@ -5,6 +5,7 @@ from typing import Any, Final
 from torch import Tensor
 
 from lt_interfaces import AccumulationWindow, Capability, MisconfigurationException, Strategy
+from lt_interfaces.loss_weights import checked_weight
 
 _UNKNOWN: Final = 2
 """Micro-batches that a window is opened for: how many come isn't known, and with weights nothing depends on it."""
@@ -41,7 +42,7 @@ class WeightedSteps:
                 " optimizer step. Give one to every loss of a step, or to none."
             )
             raise ValueError(message)
-        return self._opened().add(loss, None if weight is None else _checked(weight))
+        return self._opened().add(loss, None if weight is None else checked_weight(weight, "`weight`"))
 
     def close(self, _: Any = None) -> None:
         """Make the gradients so far those of the weighted mean; the next loss begins anew.
@@ -63,13 +64,3 @@ class WeightedSteps:
                 raise MisconfigurationException(message)
             self._window = self._strategy.open_window(_UNKNOWN)
         return self._window
-
-
-def _checked(weight: float | Tensor) -> float | Tensor:
-    """Return the weight; a tensor stays on its device and isn't looked into."""
-    is_one = weight.numel() == 1 if isinstance(weight, Tensor) else 0 <= weight < float("inf")
-    if not is_one:
-        found = f"a tensor of shape {tuple(weight.shape)}" if isinstance(weight, Tensor) else repr(weight)
-        message = f"`weight` must be a number >= 0 or a tensor with one element, but got {found}."
-        raise ValueError(message)
-    return weight.detach().reshape(()) if isinstance(weight, Tensor) else weight

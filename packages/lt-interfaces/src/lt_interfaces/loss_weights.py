@@ -1,10 +1,13 @@
 """How the losses of an accumulation window are scaled, so that its gradients are those of the whole batch."""
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from lt_interfaces.errors import MisconfigurationException
 
 Number = float | Tensor
 
@@ -100,6 +103,28 @@ class LossWeights:
             "Give one for every micro-batch of a window, or for none."
         )
         raise ValueError(message)
+
+
+def checked_weight(weight: Any, label: str) -> Number:
+    """Return what a loss counts for, as a number or a 0-d tensor; a tensor stays on its device and isn't looked into.
+
+    Args:
+        weight: what the user gave.
+        label: what to call it in a message.
+
+    Raises:
+        MisconfigurationException: for anything but a number >= 0, or a tensor with one element.
+    """
+    if isinstance(weight, Tensor) and weight.numel() == 1:
+        return weight.detach().reshape(())
+    if isinstance(weight, int | float) and not isinstance(weight, bool) and 0 <= weight < inf:
+        return weight
+    found = f"a tensor of shape {tuple(weight.shape)}" if isinstance(weight, Tensor) else repr(weight)
+    message = (
+        f"{label} must be a number >= 0 or a tensor with one element (the tokens or samples that the loss is the mean"
+        f" of), but got {found}."
+    )
+    raise MisconfigurationException(message)
 
 
 def positive(weight: Number) -> Number:

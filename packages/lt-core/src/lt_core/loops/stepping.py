@@ -18,6 +18,7 @@ from lt_core.run.optimization import Optimization
 from lt_core.run.train_data import TrainData
 from lt_interfaces.accumulation import AccumulationWindow
 from lt_interfaces.errors import MisconfigurationException
+from lt_interfaces.loss_weights import checked_weight
 from lt_interfaces.progress import FitProgress
 from lt_interfaces.rank_zero import WarningCache
 
@@ -297,18 +298,7 @@ def loss_weight_of(outputs: Mapping[str, Any]) -> float | Tensor | None:
         MisconfigurationException: for anything but a number >= 0, or a tensor with one element, under "loss_weight".
     """
     weight = outputs.get("loss_weight")
-    if weight is None:
-        return None
-    if isinstance(weight, Tensor) and weight.numel() == 1:
-        return weight.detach().reshape(())
-    if isinstance(weight, int | float) and not isinstance(weight, bool) and 0 <= weight < inf:
-        return weight
-    found = f"a tensor of shape {tuple(weight.shape)}" if isinstance(weight, Tensor) else repr(weight)
-    message = (
-        "`training_step` returned a 'loss_weight' that must be a number >= 0 or a tensor with one element (the tokens"
-        f" or samples that 'loss' is the mean of), but got {found}."
-    )
-    raise MisconfigurationException(message)
+    return None if weight is None else checked_weight(weight, "`training_step` returned a 'loss_weight' that")
 
 
 def detached_outputs(outputs: Any) -> Any:
