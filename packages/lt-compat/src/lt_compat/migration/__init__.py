@@ -1,0 +1,1 @@
+"""Moving code from Lightning's names to lt's."""
