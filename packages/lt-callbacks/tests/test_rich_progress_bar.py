@@ -71,4 +71,4 @@ def test_printing_during_a_run_keeps_brackets(new_run: NewRun, capsys: pytest.Ca
 
 def test_without_a_number_of_epochs_only_the_current_one_is_named(new_run: NewRun) -> None:
     bar = RichProgressBar()
-    assert bar.train_description(new_run(max_epochs=-1, current_epoch=4)) == "Epoch 4"
+    assert bar.epoch_description(new_run(max_epochs=-1, current_epoch=4)) == "Epoch 4"

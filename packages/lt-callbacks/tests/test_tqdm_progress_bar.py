@@ -27,6 +27,19 @@ def test_in_a_terminal_it_draws_epoch_counts_and_metrics(new_run: NewRun, monkey
     assert "loss=0.123" in final
 
 
+def test_bars_of_ones_own_are_drawn(new_run: NewRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(TQDMProgressBar):
+        def init_train_tqdm(self) -> Any:
+            bar = super().init_train_tqdm()
+            bar.bar_format = "{desc} <{n_fmt} of {total_fmt}>"
+            return bar
+
+    written = Terminal()
+    monkeypatch.setattr(sys, "stdout", written)
+    new_run(Own()).fit(epochs=1, batches=3)
+    assert "Epoch 0:  <3 of 3>" in written.getvalue()
+
+
 def test_elsewhere_it_writes_one_plain_line_per_epoch(new_run: NewRun, capsys: pytest.CaptureFixture[str]) -> None:
     new_run(TQDMProgressBar()).fit(epochs=2, batches=100)
     out = capsys.readouterr().out

@@ -1,8 +1,7 @@
 """From hooks to a display: what all bars over batches have in common."""
 
-import math
 from abc import abstractmethod
-from typing import Any, Final
+from typing import Any
 
 from lt_callbacks.progress_bar import ProgressBar
 from lt_callbacks.progress_display import Bar, ProgressDisplay
@@ -10,13 +9,6 @@ from lt_callbacks.refresh_pace import RefreshPace
 from lt_callbacks.run import Run
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.states import RunningStage, TrainerFn
-
-_WORDS: Final = {
-    RunningStage.SANITY_CHECKING: "Sanity Checking",
-    RunningStage.VALIDATING: "Validation",
-    RunningStage.TESTING: "Testing",
-    RunningStage.PREDICTING: "Predicting",
-}
 
 
 class BatchProgressBar(ProgressBar):
@@ -40,19 +32,22 @@ class BatchProgressBar(ProgressBar):
         self._display: ProgressDisplay | None = None
         self._pace = {bar: RefreshPace(refresh_rate) for bar in Bar}
         self._done: dict[Bar, int] = {}
-        self._loader = -1
 
     @abstractmethod
     def make_display(self, trainer: Run) -> ProgressDisplay:
         """Return what draws the bars; called on rank 0 when an entry point starts."""
 
-    def train_description(self, trainer: Run) -> str:
+    def epoch_description(self, trainer: Run) -> str:
         """Return what stands before the bar of the current epoch."""
         return f"Epoch {trainer.current_epoch}"
 
     @property
     def is_enabled(self) -> bool:
         return self._is_enabled and self.refresh_rate > 0
+
+    @is_enabled.setter
+    def is_enabled(self, enabled: bool) -> None:
+        self._is_enabled = enabled
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         if self._display is None:
@@ -62,7 +57,8 @@ class BatchProgressBar(ProgressBar):
 
     def setup(self, trainer: Run, pl_module: Any, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        self._done, self._loader = {}, -1
+        self._done = {}
+        self.reset_dataloader_idx_tracker()
         self._display = display = self.make_display(trainer) if self.is_enabled else None
         if display is not None:
             self._pace = {bar: display.pace(self.refresh_rate) for bar in Bar}
@@ -79,7 +75,7 @@ class BatchProgressBar(ProgressBar):
 
     def on_train_epoch_start(self, trainer: Run, pl_module: Any) -> None:
         self._close(Bar.TRAINING, keep=self.leave)
-        self._open(Bar.TRAINING, self.train_description(trainer), trainer.num_training_batches)
+        self._open(Bar.TRAINING, self.epoch_description(trainer), self.total_train_batches)
 
     def on_train_batch_end(self, trainer: Run, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._display is None:
@@ -99,14 +95,11 @@ class BatchProgressBar(ProgressBar):
     def on_validation_batch_start(
         self, trainer: Run, pl_module: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if self._display is None or dataloader_idx == self._loader:
+        if self._display is None or not self.has_dataloader_changed(dataloader_idx):
             return
-        stage = trainer.state.stage or RunningStage.VALIDATING
         self._close(Bar.EVALUATION, keep=trainer.state.fn is not TrainerFn.FITTING)
-        self._open(
-            Bar.EVALUATION, f"{_WORDS[stage]} DataLoader {dataloader_idx}", _total(trainer, stage, dataloader_idx)
-        )
-        self._loader = dataloader_idx
+        stage, total = self._evaluated()
+        self._open(Bar.EVALUATION, f"{stage} DataLoader {dataloader_idx}", total)
 
     def on_validation_batch_end(
         self, trainer: Run, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -119,7 +112,7 @@ class BatchProgressBar(ProgressBar):
 
     def on_validation_end(self, trainer: Run, pl_module: Any) -> None:
         self._close(Bar.EVALUATION, keep=trainer.state.fn is not TrainerFn.FITTING)
-        self._loader = -1
+        self.reset_dataloader_idx_tracker()
         self._draw_training(trainer, pl_module)
 
     on_test_batch_start = on_validation_batch_start
@@ -128,6 +121,17 @@ class BatchProgressBar(ProgressBar):
     on_predict_batch_start = on_validation_batch_start
     on_predict_batch_end = on_validation_batch_end
     on_predict_end = on_validation_end
+
+    def _evaluated(self) -> tuple[str, int | float]:
+        """Return what the evaluation that goes on is called, and the batches of its loader."""
+        match self.trainer.state.stage:
+            case RunningStage.SANITY_CHECKING:
+                return self.sanity_check_description, self.total_val_batches_current_dataloader
+            case RunningStage.TESTING:
+                return self.test_description, self.total_test_batches_current_dataloader
+            case RunningStage.PREDICTING:
+                return self.predict_description, self.total_predict_batches_current_dataloader
+        return self.validation_description, self.total_val_batches_current_dataloader
 
     def _open(self, bar: Bar, description: str, total: float) -> None:
         if self._display is not None:
@@ -145,14 +149,3 @@ class BatchProgressBar(ProgressBar):
     def _draw_training(self, trainer: Run, pl_module: Any) -> None:
         if self._display is not None and Bar.TRAINING in self._done:
             self._display.refresh(Bar.TRAINING, self._done[Bar.TRAINING], self.get_metrics(trainer, pl_module))
-
-
-def _total(trainer: Run, stage: RunningStage, loader: int) -> float:
-    """Return the number of batches of one evaluated loader, infinite when unknown."""
-    totals = {
-        RunningStage.SANITY_CHECKING: trainer.num_sanity_val_batches,
-        RunningStage.VALIDATING: trainer.num_val_batches,
-        RunningStage.TESTING: trainer.num_test_batches,
-        RunningStage.PREDICTING: trainer.num_predict_batches,
-    }[stage]
-    return totals[loader] if loader < len(totals) else math.inf

@@ -1,7 +1,8 @@
 """The base of progress bars."""
 
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from lt_callbacks.run import Run
@@ -11,27 +12,56 @@ from lt_interfaces.roles import Role
 
 
 class ProgressBar(Callback):
-    """Base of progress bars: subclass it and override the hooks that tell you of batches.
+    r"""Base of progress bars: subclass it and override the hooks that tell you of batches.
 
-    The Trainer has at most one, enabled on rank 0 alone.
+    The Trainer has at most one, enabled on rank 0 alone. A bar that keeps for itself whether it's enabled assigns
+    `is_enabled` or overrides `enable` and `disable`.
 
     Example::
 
-        class DotPerBatch(ProgressBar):
+        class Percent(ProgressBar):
             def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
                 if self.is_enabled:
-                    print(".", end="")
+                    print(f"{100 * (batch_idx + 1) / self.total_train_batches:.0f} %", end="\r")
     """
 
     role: ClassVar[Role | None] = Role.PROGRESS
 
+    sanity_check_description: str = "Sanity Checking"
+    train_description: str = "Training"
+    validation_description: str = "Validation"
+    test_description: str = "Testing"
+    predict_description: str = "Predicting"
+    """What stands before a bar, one for each stage; a subclass may have properties in their place."""
+
+    _is_enabled: bool = True
+    _trainer: Run | None = None
+    _evaluated_loader: int | None = None
+    # On the class, since bars of users don't all call `super().__init__()`.
+
     def __init__(self) -> None:
-        self._is_enabled = True
+        """Nothing is to be given."""
+
+    @property
+    def trainer(self) -> Run:
+        """The run that's shown.
+
+        Raises:
+            TypeError: no run has begun.
+        """
+        if self._trainer is None:
+            message = f"`{type(self).__name__}.trainer` is known once a run has begun: from `setup` on."
+            raise TypeError(message)
+        return self._trainer
 
     @property
     def is_enabled(self) -> bool:
         """Whether it shows anything."""
         return self._is_enabled
+
+    @is_enabled.setter
+    def is_enabled(self, enabled: bool) -> None:
+        self._is_enabled = enabled
 
     @property
     def is_disabled(self) -> bool:
@@ -45,6 +75,49 @@ class ProgressBar(Callback):
     def disable(self) -> None:
         """Show nothing on this rank."""
         self._is_enabled = False
+
+    @property
+    def total_train_batches(self) -> int | float:
+        """Batches of a training epoch, infinite where the loader doesn't know."""
+        return self.trainer.num_training_batches
+
+    @property
+    def total_val_batches(self) -> int | float:
+        """Batches of all validation loaders, 0 in epochs that end without validation."""
+        trainer, every = self.trainer, self.trainer.check_val_every_n_epoch
+        is_due = every is None or (trainer.current_epoch + 1) % every == 0
+        return sum(trainer.num_val_batches) if is_due else 0
+
+    @property
+    def total_val_batches_current_dataloader(self) -> int | float:
+        """Batches of the validation loader that `has_dataloader_changed` was last told of; so for the next two."""
+        sanity = self.trainer.sanity_checking
+        return self._of_loader(self.trainer.num_sanity_val_batches if sanity else self.trainer.num_val_batches)
+
+    @property
+    def total_test_batches_current_dataloader(self) -> int | float:
+        """Batches of the current test loader."""
+        return self._of_loader(self.trainer.num_test_batches)
+
+    @property
+    def total_predict_batches_current_dataloader(self) -> int | float:
+        """Batches of the current loader that's predicted."""
+        return self._of_loader(self.trainer.num_predict_batches)
+
+    def has_dataloader_changed(self, dataloader_idx: int) -> bool:
+        """Take the current loader of an evaluation, and say whether it's another than before."""
+        has_changed = dataloader_idx != self._evaluated_loader
+        self._evaluated_loader = dataloader_idx
+        return has_changed
+
+    def reset_dataloader_idx_tracker(self) -> None:
+        """Forget which loader was evaluated last."""
+        self._evaluated_loader = None
+
+    def _of_loader(self, batches: Sequence[int | float]) -> int | float:
+        """Return the current loader's number, infinite when unknown."""
+        loader = self._evaluated_loader or 0
+        return batches[loader] if loader < len(batches) else math.inf
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print above the bar, as the built-in ``print`` does."""
@@ -62,6 +135,7 @@ class ProgressBar(Callback):
         return {**standard, **logged}
 
     def setup(self, trainer: Run, pl_module: Any, stage: str) -> None:
+        self._trainer = trainer
         if not trainer.is_global_zero:
             self.disable()
 

@@ -56,6 +56,6 @@ class RichProgressBar(BatchProgressBar):
             return LineDisplay(console.file)
         return RichDisplay(console, self.configure_columns(trainer), self.theme)
 
-    def train_description(self, trainer: Run) -> str:
+    def epoch_description(self, trainer: Run) -> str:
         last = trainer.max_epochs
         return f"Epoch {trainer.current_epoch}" + ("" if last is None or last < 0 else f"/{last - 1}")

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Callable
 from typing import Any, TextIO
 
 from tqdm.auto import tqdm
@@ -15,22 +16,26 @@ def draws_bars(stream: TextIO) -> bool:
     return stream.isatty() or (tqdm is not terminal_tqdm and "ipykernel" in sys.modules)
 
 
-class TqdmDisplay(ProgressDisplay):
-    """One tqdm bar for training and one for evaluation, on standard output."""
+def new_bar(description: str, position: int) -> Any:
+    """Return a tqdm bar on standard output; tqdm's classes for terminals and notebooks have no common typed base."""
+    return tqdm(desc=description, position=position, dynamic_ncols=True, file=sys.stdout, leave=True)
 
-    def __init__(self, position: int = 0) -> None:
-        self._position = position
-        self._bars: dict[Bar, Any] = {}  # tqdm's classes for terminals and notebooks have no common typed base
+
+class TqdmDisplay(ProgressDisplay):
+    """One tqdm bar for training and one for evaluation, on standard output.
+
+    Args:
+        make: returns a bar that's open, with any text before it.
+    """
+
+    def __init__(self, make: Callable[[Bar], Any]) -> None:
+        self._make = make
+        self._bars: dict[Bar, Any] = {}
 
     def open(self, bar: Bar, description: str, total: float) -> None:
-        self._bars[bar] = tqdm(
-            desc=description,
-            total=None if math.isinf(total) else total,
-            position=self._position + bar.value,
-            dynamic_ncols=True,
-            file=sys.stdout,
-            leave=True,
-        )
+        drawn = self._bars[bar] = self._make(bar)
+        drawn.total = None if math.isinf(total) else total
+        drawn.set_description(description)
 
     def refresh(self, bar: Bar, done: int, metrics: Metrics) -> None:
         drawn = self._bars[bar]

@@ -3,11 +3,13 @@
 import os
 import sys
 from importlib.util import find_spec
+from typing import Any
 
 from lt_callbacks.batch_progress_bar import BatchProgressBar
-from lt_callbacks.progress_display import LineDisplay, ProgressDisplay
+from lt_callbacks.progress_display import Bar, LineDisplay, ProgressDisplay
 from lt_callbacks.run import Run
 from lt_interfaces.errors import missing_package
+from lt_interfaces.states import RunningStage
 
 _RATE_IN_COLAB = 20
 
@@ -15,7 +17,9 @@ _RATE_IN_COLAB = 20
 class TQDMProgressBar(BatchProgressBar):
     """A bar per epoch and per evaluated loader, drawn by tqdm; in output that isn't a terminal, plain lines.
 
-    Needs ``pip install lt-callbacks[tqdm]``. The environment's ``TQDM_MINITERS`` raises ``refresh_rate``.
+    Needs ``pip install lt-callbacks[tqdm]``. The environment's ``TQDM_MINITERS`` raises ``refresh_rate``. To draw with
+    bars of your own, override `init_train_tqdm` and the four methods like it; what stands before a bar and its number
+    of batches are set afterwards.
 
     Args:
         refresh_rate: batches between two refreshes, at most ten refreshes and at least one per second; 0: no bar.
@@ -40,7 +44,45 @@ class TQDMProgressBar(BatchProgressBar):
         # Deferred: tqdm is optional, and who uses another bar shouldn't load it.
         from lt_callbacks.tqdm_display import TqdmDisplay, draws_bars
 
-        return TqdmDisplay(self.process_position) if draws_bars(sys.stdout) else LineDisplay(sys.stdout)
+        return TqdmDisplay(self._new_bar) if draws_bars(sys.stdout) else LineDisplay(sys.stdout)
+
+    def init_sanity_tqdm(self) -> Any:
+        """Return the `tqdm.tqdm` for the sanity check; called in a terminal or a notebook when its bar is opened."""
+        return self._drawn(self.sanity_check_description, Bar.EVALUATION)
+
+    def init_train_tqdm(self) -> Any:
+        """Return the one for a training epoch."""
+        return self._drawn(self.train_description, Bar.TRAINING)
+
+    def init_validation_tqdm(self) -> Any:
+        """Return the one for a validated loader."""
+        return self._drawn(self.validation_description, Bar.EVALUATION)
+
+    def init_test_tqdm(self) -> Any:
+        """Return the one for a tested loader."""
+        return self._drawn(self.test_description, Bar.EVALUATION)
+
+    def init_predict_tqdm(self) -> Any:
+        """Return the one for a loader that's predicted."""
+        return self._drawn(self.predict_description, Bar.EVALUATION)
+
+    def _new_bar(self, bar: Bar) -> Any:
+        if bar is Bar.TRAINING:
+            return self.init_train_tqdm()
+        match self.trainer.state.stage:
+            case RunningStage.SANITY_CHECKING:
+                return self.init_sanity_tqdm()
+            case RunningStage.TESTING:
+                return self.init_test_tqdm()
+            case RunningStage.PREDICTING:
+                return self.init_predict_tqdm()
+        return self.init_validation_tqdm()
+
+    def _drawn(self, description: str, bar: Bar) -> Any:
+        # Deferred: see `make_display`.
+        from lt_callbacks.tqdm_display import new_bar
+
+        return new_bar(description, self.process_position + bar.value)
 
 
 def rate_in_environment(refresh_rate: int) -> int:
