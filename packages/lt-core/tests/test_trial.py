@@ -133,6 +133,16 @@ def test_a_step_of_a_trial_is_an_optimizer_step() -> None:
     assert batches == [2, 4]
 
 
+def test_a_trial_ends_though_its_steps_are_skipped() -> None:
+    def try_out(trainer: Any) -> None:
+        with trainer.trial_run(3) as losses:
+            trainer.optimizers[0].param_groups[0]["lr"] = 1e30  # from the second step on nothing is finite
+            assert [loss.isfinite().item() for loss in losses] == [True, False, False]
+        assert trainer.skipped_steps == 0
+
+    trained(try_out, precision="16-mixed")
+
+
 def test_learning_rates_set_in_a_trial_are_used_and_taken_back() -> None:
     def distance_moved(lr: float) -> float:
         moved: list[float] = []

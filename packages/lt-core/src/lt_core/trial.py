@@ -21,7 +21,9 @@ from lt_core.run.job import RunLimits
 from lt_core.run.optimization import Optimization
 from lt_core.stages import use_optimizers
 from lt_fabric.data.owned_generators import capture_generators, owned_generators, restore_generators
+from lt_interfaces import plugins
 from lt_interfaces.errors import MisconfigurationException
+from lt_interfaces.logger import Logger
 from lt_interfaces.progress import FitProgress
 from lt_interfaces.rng import isolate_rng
 from lt_interfaces.states import RunningStage
@@ -40,13 +42,22 @@ def trial_run(
         steps: how many optimizer steps to take at most.
         use: lets the trainer show another run's state.
     """
-    trial = _new_trial(trainer, run)
+    trial, loggers = _new_trial(trainer, run), list(trainer.loggers)
     with _taken_back(trial), closing(_steps(trial, steps)) as losses:
         use(trial)
+        trainer.loggers = _silent(loggers)  # the module may call its logger itself
         try:
             yield losses
         finally:
+            trainer.loggers = loggers
             use(run)
+
+
+def _silent(loggers: list[Logger]) -> list[Logger]:
+    """Return what stands for the loggers without keeping anything."""
+    if not loggers or not plugins.is_installed("loggers", "dummy"):
+        return []
+    return [plugins.resolve("loggers", "dummy")() for _ in loggers]
 
 
 def _new_trial(trainer: Any, run: FitRun) -> FitRun:
@@ -122,7 +133,7 @@ def _epochs(trial: FitRun) -> Iterator[Tensor]:
         for batch, batch_idx, _, is_last in trial.data.remaining_steps():
             trial.progress.is_last_batch = is_last
             train_batch(trial, batch, batch_idx=batch_idx, transfer=transfer)
-            if kept.stepped:
+            if trial.optimization.window is None:  # also after a step that was skipped: it was tried
                 yield _loss(kept.outputs)
         trial.data.end_epoch(is_exhausted=True)
         trial.progress.epochs_completed += 1
