@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# Before any conftest: `import lt_compat` sets it unless it's set, for every test that runs later in the same process.
+os.environ.setdefault("LT_CHECKPOINT_OBJECTS", "refuse")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give every process one thread, so that parallel tests don't fight over the cores, and no names of Lightning's."""

@@ -8,6 +8,7 @@ import pytest
 
 from lt_compat.finder import CompatFinder
 from lt_compat.modules import ROOTS
+from lt_interfaces.hyperparameters import AttributeDict
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -16,6 +17,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def lightning_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let Lightning's names resolve to lt's in this process, until the test ends."""
     monkeypatch.setattr(sys, "meta_path", [CompatFinder("of this test"), *sys.meta_path])
+    monkeypatch.setattr(AttributeDict, "__module__", AttributeDict.__module__)  # names that resolve change it
     yield
     for name in [name for name in sys.modules if name.partition(".")[0] in ROOTS]:
         del sys.modules[name]
@@ -28,7 +30,8 @@ def python(tmp_path: Path) -> Run:
     def run(
         *words: str | Path, switch: str | None = None, path: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        kept = {name: value for name, value in os.environ.items() if name not in {"LT_COMPAT", "PYTHONPATH"}}
+        ours = {"LT_CHECKPOINT_OBJECTS", "LT_COMPAT", "PYTHONPATH"}
+        kept = {name: value for name, value in os.environ.items() if name not in ours}
         added = {"LT_COMPAT": switch, "PYTHONPATH": str(path) if path else None}
         environment = kept | {name: value for name, value in added.items() if value is not None}
         command = [sys.executable, *(str(word) for word in words)]

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from lt_interfaces import plain_values
 from lt_interfaces.hyperparameters import AttributeDict
-from lt_interfaces.plain_values import ROW_KEY, from_plain, to_plain
+from lt_interfaces.plain_values import OBJECTS, ROW_KEY, from_plain, to_plain, to_stored
+from lt_interfaces.rank_zero import WarningCache
 
 
 class Color(Enum):
@@ -210,3 +212,54 @@ def test_a_users_dict_that_looks_like_a_row_is_not_taken_for_one(kind: type) -> 
 def test_dicts_of_other_tools_come_back_as_they_are() -> None:
     theirs = {"class_path": "Net", "init_args": {"width": 8}, ROW_KEY: "no such row"}
     assert from_plain(theirs) == theirs
+
+
+# --- checkpoints that hold any object ---
+
+
+class Anything:
+    """What no row holds."""
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(OBJECTS, "keep")
+    monkeypatch.setattr(plain_values, "_said", WarningCache())
+
+
+def test_what_is_stored_is_plain_unless_objects_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert to_stored({"root": Path("data")}, "hyper_parameters") == to_plain({"root": Path("data")}, "hyper_parameters")
+    for said in ("", "refuse"):
+        monkeypatch.setenv(OBJECTS, said)
+        with pytest.raises(TypeError, match="which a checkpoint can't hold"):
+            to_stored({"thing": Anything()}, "hyper_parameters")
+
+
+@pytest.mark.usefixtures("kept")
+def test_kept_objects_are_stored_as_they_are_and_the_first_one_is_warned_of() -> None:
+    thing, nested = Anything(), AttributeDict(lr=0.1)
+    hparams = {"thing": thing, "root": Path("data"), "cls": Anything, "nested": [nested, np.float32(2)]}
+    with pytest.warns(UserWarning, match=rf"`hyper_parameters\['thing'\]` .*Anything.*{OBJECTS}=keep") as warned:
+        stored = to_stored(hparams, "hyper_parameters")
+    assert len(warned) == 1
+    assert to_stored([thing], "callbacks") == [thing]  # an error if it warned again
+    assert stored == hparams
+    assert stored["thing"] is thing
+    assert stored["nested"][0] is nested
+    assert from_plain(stored) == hparams
+
+
+@pytest.mark.usefixtures("kept")
+def test_containers_of_kept_objects_are_copied_so_that_a_file_written_later_is_of_now() -> None:
+    state = OrderedDict(steps=[1, 2], by_name={"a": [Path("a")]})
+    stored = to_stored(state, "callbacks")
+    state["steps"].append(3)
+    state["by_name"]["a"].clear()
+    assert stored == OrderedDict(steps=[1, 2], by_name={"a": [Path("a")]})
+    assert type(stored) is OrderedDict
+
+
+def test_another_word_about_objects_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(OBJECTS, "yes")
+    with pytest.raises(ValueError, match=f"{OBJECTS} is 'yes'; accepted: `keep`, `refuse`"):
+        to_stored(1, "hyper_parameters")

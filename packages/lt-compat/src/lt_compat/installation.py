@@ -15,6 +15,8 @@ from lt_compat.modules import ROOTS, CompatModule
 
 SWITCH: Final = "LT_COMPAT"
 """The environment variable that says how Lightning's names are resolved, in this process and in those it starts."""
+CHECKPOINT_OBJECTS: Final = "LT_CHECKPOINT_OBJECTS"
+"""The environment variable that lets checkpoints hold any object, as Lightning's may (`lt_interfaces.plain_values`)."""
 
 
 class Mode(StrEnum):
@@ -44,6 +46,7 @@ def install() -> None:
     elif mode is Mode.FORCE or (mode is Mode.ON and not real_packages()):
         _refuse_what_is_imported()
         os.environ[SWITCH] = mode
+        os.environ.setdefault(CHECKPOINT_OBJECTS, "keep")
         sys.meta_path.insert(0, CompatFinder(version("lt-compat")))
     elif sys.argv[:1] != ["-m"]:  # `python -m lt_compat` says it itself, where it matters
         warnings.warn(why_not(), stacklevel=4)

@@ -18,7 +18,7 @@ from lt_core.torch_flags import torch_flags
 from lt_fabric.runtime import set_up_process, tear_down_process
 from lt_interfaces.errors import SIGTERMException
 from lt_interfaces.launcher import Launcher
-from lt_interfaces.plain_values import to_plain
+from lt_interfaces.plain_values import to_stored
 from lt_interfaces.rank_zero import rank_zero_info
 from lt_interfaces.roles import Role
 from lt_interfaces.states import TrainerFn, TrainerStatus
@@ -165,7 +165,7 @@ def check_hyperparameters(job: Job) -> None:
         for owner in (job.module, job.datamodule):
             hparams = getattr(owner, "hparams", None)
             if isinstance(hparams, Mapping):
-                to_plain(dict(hparams), "hyper_parameters")
+                to_stored(dict(hparams), "hyper_parameters")
 
 
 def finish(job: Job) -> None:
@@ -173,6 +173,11 @@ def finish(job: Job) -> None:
     job.recorder.results = None
     if job.fn is TrainerFn.FITTING:
         job.hooks.notify("on_fit_end")
+    leave(job)
+
+
+def leave(job: Job) -> None:
+    """Let go of what was set up for a stage, when all went well."""
     job.hooks.notify("teardown", job.fn.value)
     for logger in job.loggers:
         logger.finalize("success")

@@ -13,7 +13,7 @@ from lt_fabric.optimizer_proxy import unwrap_optimizer
 from lt_fabric.runtime import Runtime
 from lt_fabric.wrappers import unwrap_module
 from lt_interfaces.checkpoint_io import Place, Placement, placed_in
-from lt_interfaces.plain_values import from_plain, to_plain
+from lt_interfaces.plain_values import from_plain, to_stored
 
 Filter = Mapping[str, Callable[[str, Any], bool]]
 
@@ -42,7 +42,7 @@ class StateSaving:
         if not isinstance(state, dict):
             message = f"`state` must be a dict, not {type(state).__name__}."
             raise TypeError(message)
-        content = {key: to_plain(item, f"state[{key!r}]") for key, item in self.read(state, keep).items()}
+        content = {key: to_stored(item, f"state[{key!r}]") for key, item in self.read(state, keep).items()}
         if self._strategy.is_global_zero or self._checkpoint_io.traits.sharded:
             self._checkpoint_io.save_checkpoint(content, path)
         self._strategy.barrier("save")

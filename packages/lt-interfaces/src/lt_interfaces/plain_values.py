@@ -24,9 +24,14 @@ Three rows are for cases that torch can't load: ``set`` (elements that need a ro
 need one, or a key ``"__lt__"`` of the user's) and ``empty_bytes``. Classes are looked up among the modules that are
 imported; nothing is imported or called because a file says so. Where the class is gone, an enum comes back as its value
 and a namedtuple as a tuple, with a warning.
+
+Code written for Lightning may rely on checkpoints that hold any object. ``LT_CHECKPOINT_OBJECTS=keep`` in the
+environment lets them, in a process and in those that it starts; lt-compat sets it. Then `to_stored`, which checkpoints
+are written through, leaves values as they are.
 """
 
 import argparse
+import os
 import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
@@ -40,7 +45,7 @@ import torch
 from torch import Tensor, nn
 
 from lt_interfaces.hyperparameters import AttributeDict
-from lt_interfaces.rank_zero import rank_zero_warn
+from lt_interfaces.rank_zero import WarningCache, rank_zero_warn
 
 ROW_KEY: Final = "__lt__"
 """The key that marks a dict as one row of the table above."""
@@ -60,8 +65,61 @@ _DICTS_BY_NAME: Final[Mapping[str, type[dict[Any, Any]]]] = {kind.__name__: kind
 _TENSOR_KINDS: Final = "biufc"
 _LARGEST_ITEM: Final = {"f": 8, "c": 16}
 
+OBJECTS: Final = "LT_CHECKPOINT_OBJECTS"
+"""The environment variable that says what becomes of values in no row: ``refuse``, the default, or ``keep``."""
+_said: Final = WarningCache()
+
 Place = tuple[object, ...]
 """The keys that lead to a value; the first entry is the `where` of the caller."""
+
+
+def to_stored(value: Any, where: str) -> Any:
+    """Turn a value into what a checkpoint holds of it, under keys that Lightning's checkpoints have, too.
+
+    That's what `to_plain` makes of it. With ``LT_CHECKPOINT_OBJECTS=keep`` it's the value itself, whatever it is, and
+    no row of the table is used: code of others reads the file as Lightning would have written it. A file with such
+    objects loads with ``weights_only=False`` alone, which runs what's pickled in it; the first one is warned of.
+
+    Args:
+        where: as in `to_plain`.
+
+    Raises:
+        TypeError: as in `to_plain`, unless objects are kept.
+        ValueError: ``LT_CHECKPOINT_OBJECTS`` is neither ``keep`` nor ``refuse``.
+    """
+    if not _keeps_objects():
+        return to_plain(value, where)
+    try:
+        to_plain(value, where)
+    except TypeError as error:
+        _warn_once(error)
+    return _copied(value)
+
+
+def _keeps_objects() -> bool:
+    said = os.environ.get(OBJECTS) or "refuse"
+    if said not in ("keep", "refuse"):
+        message = f"the environment variable {OBJECTS} is {said!r}; accepted: `keep`, `refuse`"
+        raise ValueError(message)
+    return said == "keep"
+
+
+def _warn_once(error: TypeError) -> None:
+    if not _said:
+        found = str(error).split(", which a checkpoint")[0]
+        _said.warn(
+            f"{found}. The checkpoint holds it as it is, as {OBJECTS}=keep in the environment says (lt-compat sets "
+            "that), and loads with `weights_only=False` alone; lt by itself would refuse it."
+        )
+
+
+def _copied(value: Any) -> Any:
+    """Return a value whose containers are copies."""
+    if type(value) in (list, tuple):
+        return type(value)(_copied(item) for item in value)
+    if type(value) in _DICTS:
+        return _like(value, {key: _copied(item) for key, item in value.items()})
+    return value
 
 
 def to_plain(value: Any, where: str) -> Any:

@@ -42,6 +42,7 @@ MODULES: Final[dict[str, Names]] = {
     "pytorch.utilities.grads": _GRADS,
     "pytorch.utilities.model_helpers": owned("lt_core.hook_groups", "is_overridden")
     | missing("`torchvision.models.get_model` makes a model by its name.", "get_torchvision_model"),
+    "pytorch.utilities.parsing": _ATTRIBUTES,
     "pytorch.utilities.rank_zero": _RANK_ZERO | _MORE_RANK_ZERO,
     "pytorch.utilities.seed": owned("lt_interfaces.rng", "isolate_rng", "seed_everything", "reset_seed"),
     "pytorch.utilities.types": _TYPES,

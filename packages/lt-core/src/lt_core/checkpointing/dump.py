@@ -12,7 +12,7 @@ from lt_core.hook_plan import overrides
 from lt_core.logging.metric_objects import metric_states, metrics_of
 from lt_core.run.fit_run import FitRun
 from lt_core.run.job import Job
-from lt_interfaces.plain_values import to_plain
+from lt_interfaces.plain_values import to_plain, to_stored
 from lt_interfaces.progress import FitProgress
 from lt_interfaces.rng import capture_rng_state
 
@@ -49,7 +49,7 @@ def checkpoint_of(job: Job, run: FitRun | None, *, weights_only: bool) -> dict[s
     else:
         job.module.on_save_checkpoint(checkpoint)  # callbacks add to what training resumes from, and there's none
     # States and what hooks added must load without pickle, too; it raises here, while the previous checkpoint is whole.
-    return {key: to_plain(value, key) for key, value in checkpoint.items()}
+    return {key: (to_plain if key == OWN_KEY else to_stored)(value, key) for key, value in checkpoint.items()}
 
 
 def _callback_states(job: Job) -> dict[str, Any]:
