@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lt_core import Callback, LightningModule, Trainer, seed_everything
 from lt_interfaces.errors import MisconfigurationException
+from lt_interfaces.logger import Logger
 from lt_interfaces.strategy import Capability
 
 QUIET: dict[str, Any] = {
@@ -72,7 +74,7 @@ def trained(try_out: Callable[[Any], None] | None, make: Callable[[], Network] =
     module = make()
     callbacks = arguments.pop("callbacks", [])
     trainer = Trainer(
-        max_epochs=2, callbacks=[*callbacks, *([Trying(try_out)] if try_out else [])], **QUIET, **arguments
+        max_epochs=2, callbacks=[*callbacks, *([Trying(try_out)] if try_out else [])], **{**QUIET, **arguments}
     )
     trainer.fit(module)
     return module
@@ -134,13 +136,17 @@ def test_a_step_of_a_trial_is_an_optimizer_step() -> None:
 
 
 def test_a_trial_ends_though_its_steps_are_skipped() -> None:
+    class Overflowing(Network):
+        def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+            loss = super().training_step(batch, batch_idx)
+            return loss * (inf if 1 < len(self.losses) < 4 else 1)
+
     def try_out(trainer: Any) -> None:
         with trainer.trial_run(3) as losses:
-            trainer.optimizers[0].param_groups[0]["lr"] = 1e30  # from the second step on nothing is finite
             assert [loss.isfinite().item() for loss in losses] == [True, False, False]
         assert trainer.skipped_steps == 0
 
-    trained(try_out, precision="16-mixed")
+    trained(try_out, Overflowing, precision="16-mixed")
 
 
 def test_learning_rates_set_in_a_trial_are_used_and_taken_back() -> None:
@@ -174,6 +180,34 @@ def test_nobody_hears_of_a_trial() -> None:
 
     trained(try_out, callbacks=[hearing])
     assert hearing.batches == 8
+
+
+def test_the_modules_own_calls_of_its_logger_go_nowhere() -> None:
+    told: list[Any] = []
+
+    class Telling(Logger):
+        name, version = "telling", 0
+
+        def log_metrics(self, metrics: Any, step: Any = None) -> None:
+            told.append(metrics)
+
+        def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None: ...
+
+    class Talks(Network):
+        def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+            if self.logger is not None:
+                self.logger.log_metrics({"own": 1.0})
+            return super().training_step(batch, batch_idx)
+
+    logger = Telling()
+
+    def try_out(trainer: Any) -> None:
+        five_steps(trainer)
+        assert told == []
+        assert trainer.loggers == [logger]
+
+    trained(try_out, Talks, logger=logger, log_every_n_steps=1)
+    assert {"own": 1.0} in told
 
 
 def test_loaders_are_asked_for_anew() -> None:
