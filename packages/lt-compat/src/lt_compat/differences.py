@@ -88,6 +88,7 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "KubeflowEnvironment": ("`KubeflowEnvironment.detect()`",),
     "LambdaCallback": ("`LambdaCallback` with a misspelt hook",),
     "LSFEnvironment": ("SLURM and LSF: the port of a job",),
+    "LearningRateMonitor": ("What `LearningRateMonitor` logs",),
     "MPIEnvironment": ("Jobs of MPI",),
     "MisconfigurationException": ("`MisconfigurationException`",),
     "ModelCheckpoint": (
@@ -143,6 +144,9 @@ MISSPELT: Final = "<misspelt>"
 """Stands among methods for one that's nearly called like a hook."""
 
 METHODS: Final[Mapping[str, tuple[str, ...]]] = {
+    "configure_gradient_clipping": (
+        "`gradient_clip_algorithm` that `configure_gradient_clipping` gets when the Trainer got none",
+    ),
     "configure_model": ("Modules made in `configure_model` under `FSDPStrategy`",),
     "on_fit_end": ("`on_fit_end` and `teardown`",),
     "on_load_checkpoint": ("A file without callback states, or without Lightning's version key",),
