@@ -9,6 +9,8 @@ from torch import Tensor
 
 from lt_core.stages import stage_of
 from lt_interfaces.callback import Callback
+from lt_interfaces.errors import EndOfFit
+from lt_interfaces.roles import Role
 from lt_interfaces.states import RunningStage, TrainerFn
 
 
@@ -133,3 +135,23 @@ def test_fast_dev_run_trains_validates_and_tests_a_few_batches(tmp_path: Path) -
     names = ("on_train_batch_end", "on_validation_batch_end", "on_test_batch_end", "on_sanity_check_start")
     assert [heard.count(name) for name in names] == [2, 2, 2, 0]
     assert (trainer.max_epochs, trainer.max_steps, trainer.current_epoch) == (1, 2, 1)
+
+
+class Ends(Callback):
+    """Ends fitting before it trains."""
+
+    role = Role.TUNER
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        raise EndOfFit
+
+
+def test_a_fit_may_end_in_good_order_before_anything_is_trained(tmp_path: Path) -> None:
+    net, heard = Net(), Heard()
+    trainer = fit(tmp_path, net, heard, Ends())
+    assert heard.names == ["setup", "teardown"]
+    assert trainer.global_step == 0
+    assert trainer.state.finished
+    trainer.callbacks = [heard]
+    trainer.fit(net, rows(2))
+    assert trainer.global_step == 2

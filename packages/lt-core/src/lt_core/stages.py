@@ -10,7 +10,7 @@ from torch import nn
 
 from lt_core.checkpointing.restore import restore_training, restored
 from lt_core.configured_optimizers import configured_optimizers
-from lt_core.entry import check_hyperparameters, finish, log_hyperparameters, prepare
+from lt_core.entry import check_hyperparameters, finish, leave, log_hyperparameters, prepare
 from lt_core.evaluation_table import results_table
 from lt_core.hook_plan import overrides
 from lt_core.loops.evaluation import evaluate, gradient_mode, new_evaluation, sanity_check
@@ -24,6 +24,7 @@ from lt_core.run.optimization import Optimization
 from lt_core.specs.validation_schedule import plan_validation
 from lt_core.toggling import toggle, untoggle
 from lt_fabric.data.shared_order import data_share
+from lt_interfaces.errors import EndOfFit
 from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.states import RunningStage, TrainerFn
 
@@ -36,7 +37,11 @@ def fit_in_process(run: FitRun) -> None:
     _set_up_training(run, converted)
     if job.runtime.strategy.restores_after_setup:
         found = restored(job, run.optimization.optimizers)
-    job.hooks.notify("on_fit_start")
+    try:
+        job.hooks.notify("on_fit_start")
+    except EndOfFit:
+        leave(job)
+        return
     log_hyperparameters(job)
     job.module.zero_grad()
     if found is not None:

@@ -32,6 +32,14 @@ class PossibleUserWarning(UserWarning):
     """Something looks like a mistake but may be meant; safe to filter by category."""
 
 
+class EndOfFit(Exception):  # noqa: N818 (it's no error)
+    """Raised in `Callback.on_fit_start`: `fit` ends there and nothing is trained, which is no failure.
+
+    For callbacks that only try settings, and on all ranks alike. Callbacks behind it and the module don't hear
+    ``on_fit_start`` any more; everybody hears ``teardown``.
+    """
+
+
 class SIGTERMException(SystemExit):
     """Ends the process after SIGTERM was honoured at a step boundary, with the shell's exit code 143 (128 + 15)."""
 
