@@ -62,6 +62,19 @@ def open_store(url: str, storage_options: Mapping[str, Any]) -> tuple[Any, str]:
     return store, key
 
 
+def get_filesystem(path: str | os.PathLike[str], **storage_options: Any) -> Any:
+    """Return fsspec's file system, which has no types, of a local path or a URL.
+
+    Raises:
+        ModuleNotFoundError: the package for this protocol isn't installed; with the ``pip install`` line.
+        ValueError: fsspec knows no such protocol.
+
+    >>> get_filesystem("runs/last.ckpt").protocol
+    ('file', 'local')
+    """
+    return open_store(os.fspath(path), storage_options)[0]
+
+
 @contextmanager
 def store_errors(url: str, purpose: str) -> Iterator[None]:
     """Turn whatever a store's library raises into an `OSError` that names the URL; what's missing stays as it is.

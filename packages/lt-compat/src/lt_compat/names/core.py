@@ -30,6 +30,7 @@ MODULES: Final[dict[str, Names]] = {
         "save_hparams_to_tags_csv",
         "save_hparams_to_yaml",
     )
+    | owned("lt_checkpoint_io.stores", "get_filesystem")
     | missing("Read literals by `ast.literal_eval`, and merge dicts by `|`.", "update_hparams", "convert"),
     "pytorch.trainer": owned("lt_core", "Trainer") | _SEED,
     "pytorch.trainer.states": _STATES,

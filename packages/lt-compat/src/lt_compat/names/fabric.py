@@ -31,6 +31,7 @@ MODULES: Final[dict[str, Names]] = {
     | owned("lt_fabric.data.fabric_loader", _FabricDataLoader="FabricDataLoader"),
     "fabric.utilities": _RANK_ZERO | _MOVING,
     "fabric.utilities.apply_func": _MOVING,
+    "fabric.utilities.cloud_io": owned("lt_checkpoint_io.stores", "get_filesystem"),
     "fabric.utilities.exceptions": owned("lt_interfaces.errors", "MisconfigurationException"),
     "fabric.utilities.seed": _SEED | owned("lt_interfaces.rng", "reset_seed"),
     "fabric.utilities.types": _TYPES,
