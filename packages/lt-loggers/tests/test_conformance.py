@@ -29,7 +29,7 @@ class TestTensorBoardLogger(LoggerContract):
         logger.finalize("success")
 
 
-HELD_ELSEWHERE = {"WandbLogger"}
+HELD_ELSEWHERE = {"MLFlowLogger", "WandbLogger"}
 """In tracker_tests/, where the trackers are installed."""
 
 

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from lt_interfaces.hyperparameters import AttributeDict
-from lt_loggers.hparams_yaml import plain_hyperparameters, write_hparams
+from lt_loggers.hparams_yaml import flat_hyperparameters, plain_hyperparameters, write_hparams
 
 
 class Color(Enum):
@@ -83,3 +83,8 @@ def test_writing_replaces_the_file_in_one_step(tmp_path: Path) -> None:
         assert reader.read() == "a: 1\n"
     assert read_back(tmp_path) == {"a": 2}
     assert [file.name for file in tmp_path.iterdir()] == ["hparams.yaml"]
+
+
+def test_nested_names_are_joined_and_empty_groups_stay() -> None:
+    flat = flat_hyperparameters({"lr": 0.1, "net": {"sizes": (8, 4), "act": {"name": None}}, "extra": {}})
+    assert flat == {"lr": 0.1, "net/sizes": [8, 4], "net/act/name": None, "extra": {}}

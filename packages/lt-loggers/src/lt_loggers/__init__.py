@@ -5,6 +5,7 @@ from lt_loggers.csv import CSVLogger
 from lt_loggers.dummy import DummyExperiment, DummyLogger
 from lt_loggers.experiment import rank_zero_experiment
 from lt_loggers.merging import merge_dicts
+from lt_loggers.mlflow import MLFlowLogger
 from lt_loggers.tensorboard import TensorBoardLogger
 from lt_loggers.wandb import WandbLogger
 
@@ -13,6 +14,7 @@ __all__ = [
     "DummyExperiment",
     "DummyLogger",
     "Logger",
+    "MLFlowLogger",
     "TensorBoardLogger",
     "WandbLogger",
     "merge_dicts",

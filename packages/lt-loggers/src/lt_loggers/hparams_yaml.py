@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +35,15 @@ def plain_hyperparameters(params: Any) -> dict[Any, Any]:
     return plain
 
 
+def flat_hyperparameters(params: Any) -> dict[str, Any]:
+    """Return hyper-parameters as `plain_hyperparameters` does, with the names of nested ones joined by ``/``.
+
+    >>> flat_hyperparameters({"lr": 0.1, "net": {"sizes": (8, 4), "blocks": {}}})
+    {'lr': 0.1, 'net/sizes': [8, 4], 'net/blocks': {}}
+    """
+    return dict(_leaves(plain_hyperparameters(params)))
+
+
 def write_hparams(folder: str | os.PathLike[str], params: Mapping[Any, Any]) -> None:
     """Write ``hparams.yaml`` into a folder, replacing the one that's there in one step.
 
@@ -49,6 +58,14 @@ def write_hparams(folder: str | os.PathLike[str], params: Mapping[Any, Any]) -> 
     import yaml
 
     commit_text(Path(folder) / HPARAMS_FILE, yaml.safe_dump(plain_hyperparameters(params), sort_keys=False))
+
+
+def _leaves(params: Mapping[Any, Any], group: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in params.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{group}{key}/")
+        else:
+            yield f"{group}{key}", value
 
 
 def _plain(value: Any) -> Any:

@@ -18,7 +18,7 @@ from lt_interfaces.rank_zero import rank_zero_only, rank_zero_warn
 from lt_interfaces.rng import isolate_rng
 from lt_interfaces.roles import CheckpointRole
 from lt_loggers.experiment import rank_zero_experiment
-from lt_loggers.hparams_yaml import HPARAMS_FILE, plain_hyperparameters, write_hparams
+from lt_loggers.hparams_yaml import HPARAMS_FILE, flat_hyperparameters, plain_hyperparameters, write_hparams
 from lt_loggers.prefix import prefixed
 from lt_loggers.versions import RunFolder, StrPath
 
@@ -146,7 +146,7 @@ class TensorBoardLogger(Logger):
         # Imported here: see `experiment`.
         from torch.utils.tensorboard.summary import hparams
 
-        for summary in hparams(dict(_flat(plain)), prefixed(compared, self._prefix)):  # type: ignore[no-untyped-call]
+        for summary in hparams(_shown(plain), prefixed(compared, self._prefix)):  # type: ignore[no-untyped-call]
             writer.file_writer.add_summary(summary)
 
     @rank_zero_only
@@ -207,13 +207,12 @@ def _number(name: str, value: Any) -> float:
     return number
 
 
-def _flat(params: Mapping[Any, Any], group: str = "") -> Iterator[tuple[str, bool | int | float | str]]:
-    """Yield the leaves of nested hyper-parameters, names joined by "/"; what TensorBoard has no type for as strings."""
-    for key, value in params.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{group}{key}/")
-        else:
-            yield f"{group}{key}", value if isinstance(value, bool | int | float | str) else str(value)
+def _shown(params: Mapping[Any, Any]) -> dict[str, bool | int | float | str]:
+    """Return flat hyper-parameters; what TensorBoard has no type for as strings."""
+    return {
+        name: value if isinstance(value, bool | int | float | str) else str(value)
+        for name, value in flat_hyperparameters(params).items()
+    }
 
 
 def _continues(log_dir: str) -> bool:
