@@ -137,6 +137,14 @@ def test_fast_dev_run_trains_validates_and_tests_a_few_batches(tmp_path: Path) -
     assert (trainer.max_epochs, trainer.max_steps, trainer.current_epoch) == (1, 2, 1)
 
 
+def test_fast_dev_run_says_nothing_about_rare_logging(tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        trainer_with(tmp_path, logger=True, fast_dev_run=True, log_every_n_steps=50).fit(Net(), rows())
+        trainer_with(tmp_path, logger=True, max_epochs=1, log_every_n_steps=50).fit(Net(), rows())
+    assert len([warning for warning in said if "rarely logged" in str(warning.message)]) == 1
+
+
 class Ends(Callback):
     """Ends fitting before it trains."""
 

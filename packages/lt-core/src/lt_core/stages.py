@@ -137,8 +137,9 @@ def _toggled(run: FitRun, optimizer: torch.optim.Optimizer, sync_grad: bool) -> 
 
 
 def _warn_if_nothing_is_logged(run: FitRun) -> None:
-    every, batches = run.job.specs.logging.log_every_n_steps, run.data.num_batches
-    if run.job.loggers and batches < every:
+    specs, batches = run.job.specs, run.data.num_batches
+    every = specs.logging.log_every_n_steps
+    if run.job.loggers and batches < every and not specs.limits.fast_dev_run:
         rank_zero_warn(
             f"There are {batches} training batches per epoch and `log_every_n_steps={every}`, so step values are rarely"
             " logged. Set it lower to see them."
