@@ -6,7 +6,8 @@ from lt_compat.names.entries import Names, missing, owned
 
 _NO_XLA = "lt doesn't run on TPUs."
 _ENGINE_PRECISION = "Pass `precision='16-mixed'` or another name: the strategy takes what it needs from it."
-_PRECISION = owned("lt_interfaces", "Precision")
+_BASES = "lt_compat.base_classes"
+_PRECISION = owned(_BASES, "Precision")
 _AMP = owned("lt_precision", "MixedPrecision")
 _BITSANDBYTES = owned("lt_precision", "BitsandbytesPrecision")
 _DOUBLE = owned("lt_precision", "DoublePrecision")
@@ -28,18 +29,18 @@ _RETIRED = (
         "XLAPrecisionPlugin",
     )
     | owned("lt_precision", MixedPrecisionPlugin="MixedPrecision")
-    | owned("lt_interfaces", PrecisionPlugin="Precision")
+    | owned(_BASES, PrecisionPlugin="Precision")
 )
 _ALL_PRECISIONS = _PRECISION | _AMP | _BITSANDBYTES | _DOUBLE | _HALF | _ENGINE | _DEEPSPEED | _FSDP | _XLA
 
-_IO = owned("lt_interfaces", "CheckpointIO") | owned("lt_checkpoint_io", "TorchCheckpointIO")
+_IO = owned(_BASES, "CheckpointIO") | owned("lt_checkpoint_io", "TorchCheckpointIO")
 _ASYNC = owned("lt_checkpoint_io", "AsyncCheckpointIO")
 _XLA_IO = missing(_NO_XLA, "XLACheckpointIO")
 _SYNC = owned("lt_strategies.layer_sync", "TorchSyncBatchNorm", "LayerSync")
 
-_ENVIRONMENT = owned("lt_interfaces", "ClusterEnvironment")
+_ENVIRONMENT = owned(_BASES, "ClusterEnvironment")
 _KUBEFLOW = owned("lt_strategies", "KubeflowEnvironment")
-_LOCAL = owned("lt_fabric", LightningEnvironment="LocalEnvironment")
+_LOCAL = owned(_BASES, "LightningEnvironment")
 _LSF = owned("lt_strategies", "LSFEnvironment")
 _MPI = owned("lt_strategies", "MPIEnvironment")
 _SLURM = owned("lt_strategies", "SLURMEnvironment")
@@ -59,7 +60,7 @@ MODULES: Final[dict[str, Names]] = {
     "pytorch.plugins.environments": _ENVIRONMENTS,
     "pytorch.plugins.io": _IO | _ASYNC | _XLA_IO,
     "pytorch.plugins.io.async_plugin": _ASYNC,
-    "pytorch.plugins.io.checkpoint_plugin": owned("lt_interfaces", "CheckpointIO"),
+    "pytorch.plugins.io.checkpoint_plugin": owned(_BASES, "CheckpointIO"),
     "pytorch.plugins.io.torch_plugin": owned("lt_checkpoint_io", "TorchCheckpointIO"),
     "pytorch.plugins.io.xla_plugin": _XLA_IO,
     "pytorch.plugins.layer_sync": _SYNC,
@@ -89,7 +90,7 @@ MODULES: Final[dict[str, Names]] = {
     "fabric.plugins.environments.torchelastic": _ELASTIC,
     "fabric.plugins.environments.xla": _XLA_ENVIRONMENT,
     "fabric.plugins.io": _IO | _XLA_IO,
-    "fabric.plugins.io.checkpoint_io": owned("lt_interfaces", "CheckpointIO"),
+    "fabric.plugins.io.checkpoint_io": owned(_BASES, "CheckpointIO"),
     "fabric.plugins.io.torch_io": owned("lt_checkpoint_io", "TorchCheckpointIO"),
     "fabric.plugins.io.xla": _XLA_IO,
     "fabric.plugins.precision": _ALL_PRECISIONS,

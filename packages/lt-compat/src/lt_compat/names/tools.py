@@ -8,7 +8,7 @@ _NO_PROFILER = (
     "lt-profilers isn't there yet. "
     "Use `torch.profiler.profile` around `trainer.fit`, or pass an `lt_interfaces.Profiler`."
 )
-_PROFILER = owned("lt_interfaces", "Profiler")
+_PROFILER = owned("lt_compat.base_classes", "Profiler")
 _ADVANCED = missing(_NO_PROFILER, "AdvancedProfiler")
 _PASS = missing(_NO_PROFILER, "PassThroughProfiler")
 _TORCH = missing(_NO_PROFILER, "PyTorchProfiler")
