@@ -4,6 +4,8 @@ import pytest
 
 import lt_callbacks
 from lt_callbacks import (
+    BackboneFinetuning,
+    BaseFinetuning,
     BasePredictionWriter,
     EarlyStopping,
     GradientAccumulationScheduler,
@@ -20,6 +22,18 @@ from lt_callbacks import (
 )
 from lt_interfaces.callback import Callback
 from lt_interfaces.testing import CallbackContract, RoleContract
+
+
+class TestBackboneFinetuning(CallbackContract):
+    @pytest.fixture
+    def callback(self) -> Callback:
+        return BackboneFinetuning()
+
+
+class TestBaseFinetuning(CallbackContract):
+    @pytest.fixture
+    def callback(self) -> Callback:
+        return BaseFinetuning()
 
 
 class TestBasePredictionWriter(CallbackContract):

@@ -1,7 +1,9 @@
 """Callbacks: checkpoints, early stopping, learning rates, progress, summaries, time."""
 
+from lt_callbacks.backbone_finetuning import BackboneFinetuning
 from lt_callbacks.checkpoint import Checkpoint
 from lt_callbacks.early_stopping import EarlyStopping
+from lt_callbacks.finetuning import BaseFinetuning
 from lt_callbacks.gradient_accumulation_scheduler import GradientAccumulationScheduler
 from lt_callbacks.lambda_callback import LambdaCallback
 from lt_callbacks.learning_rate_monitor import LearningRateMonitor
@@ -17,6 +19,8 @@ from lt_callbacks.tqdm_progress_bar import TQDMProgressBar
 from lt_interfaces.callback import Callback
 
 __all__ = [
+    "BackboneFinetuning",
+    "BaseFinetuning",
     "BasePredictionWriter",
     "Callback",
     "Checkpoint",

@@ -11,11 +11,7 @@ _TQDM = owned("lt_callbacks", "TQDMProgressBar")
 _RICH = owned("lt_callbacks", "RichProgressBar", "RichProgressBarTheme")
 _BASE = owned("lt_callbacks", "ProgressBar")
 
-_FINETUNING = missing(
-    _LATER + " Freeze in `configure_optimizers`, unfreeze in `on_train_epoch_start`.",
-    "BaseFinetuning",
-    "BackboneFinetuning",
-)
+_FINETUNING = owned("lt_callbacks", "BaseFinetuning", "BackboneFinetuning")
 _WRITER = owned("lt_callbacks", "BasePredictionWriter")
 _ACCUMULATION = owned("lt_callbacks", "GradientAccumulationScheduler")
 _ON_EXCEPTION = owned("lt_callbacks", "OnExceptionCheckpoint")
@@ -62,7 +58,7 @@ MODULES: Final[dict[str, Names]] = {
     "pytorch.callbacks.device_stats_monitor": _STATS,
     "pytorch.callbacks.early_stopping": owned("lt_callbacks", "EarlyStopping")
     | owned("lt_callbacks.stopping_rule", "EarlyStoppingReason"),
-    "pytorch.callbacks.finetuning": _FINETUNING | missing("Write `lambda epoch: 2.0`.", "multiplicative"),
+    "pytorch.callbacks.finetuning": _FINETUNING | owned("lt_callbacks.backbone_finetuning", "multiplicative"),
     "pytorch.callbacks.gradient_accumulation_scheduler": _ACCUMULATION,
     "pytorch.callbacks.lambda_function": owned("lt_callbacks", "LambdaCallback"),
     "pytorch.callbacks.lr_finder": _LR,
