@@ -1,9 +1,10 @@
+import pickle
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from lt_callbacks import ProgressBar
+from lt_callbacks import ProgressBar, RichProgressBar
 from lt_interfaces.roles import Role
 
 NewRun = Callable[..., Any]  # the stand-in run of conftest.py, which tests can't import
@@ -58,6 +59,18 @@ def test_it_counts_the_batches_of_the_loaders_that_go_on(new_run: NewRun) -> Non
 def test_before_a_run_it_says_that_there_is_none() -> None:
     with pytest.raises(TypeError, match=r"`ProgressBar\.trainer` is known once a run has begun"):
         _ = ProgressBar().trainer
+
+
+def test_it_can_be_pickled_after_a_run_and_leaves_the_run_out(new_run: NewRun) -> None:
+    bar, run = RichProgressBar(refresh_rate=3), new_run()
+    run.cannot_be_pickled = lambda: None
+    bar.setup(run, run.module, "fit")
+    bar.teardown(run, run.module, "fit")
+    copied = pickle.loads(pickle.dumps(bar))
+    assert copied.refresh_rate == 3
+    with pytest.raises(TypeError, match="once a run has begun"):
+        _ = copied.trainer
+    assert bar.trainer is run
 
 
 def test_a_bar_that_forgets_to_call_its_base_works(new_run: NewRun) -> None:

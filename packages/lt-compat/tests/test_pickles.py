@@ -53,7 +53,7 @@ def test_nested_hyperparameters_are_named_as_lightning_names_them(python: Run, t
     with zipfile.ZipFile(tmp_path / "saved.ckpt") as file:
         (pickled,) = (file.read(name) for name in file.namelist() if name.endswith("data.pkl"))
     classes = {argument for code, argument, _ in pickletools.genops(pickled) if code.name == "GLOBAL"}
-    assert "lightning.pytorch.utilities.parsing AttributeDict" in classes
+    assert "lightning.fabric.utilities.data AttributeDict" in classes
     assert not {name for name in classes if str(name).startswith("lt_")}
 
 

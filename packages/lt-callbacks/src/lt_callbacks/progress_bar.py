@@ -42,6 +42,10 @@ class ProgressBar(Callback):
     def __init__(self) -> None:
         """Nothing is to be given."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the run out: pickled or copied, the bar is one that no run has begun with."""
+        return {name: value for name, value in vars(self).items() if name != "_trainer"}
+
     @property
     def trainer(self) -> Run:
         """The run that's shown.

@@ -3,7 +3,7 @@
 import sys
 from typing import Final
 
-_HOME: Final = "lightning.pytorch.utilities.parsing"
+_HOME: Final = "lightning.fabric.utilities.data"
 
 
 def name_as_lightning_does() -> None:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from lt_compat.names.entries import Names, owned
-from lt_compat.names.utilities import _MOVING, _RANK_ZERO  # one table, two doors
+from lt_compat.names.utilities import _ATTRIBUTES, _MOVING, _RANK_ZERO  # one table, two doors
 
 _WRAPPED = owned("lt_fabric", "is_wrapped")
 _TYPES = owned(
@@ -32,6 +32,7 @@ MODULES: Final[dict[str, Names]] = {
     "fabric.utilities": _RANK_ZERO | _MOVING,
     "fabric.utilities.apply_func": _MOVING,
     "fabric.utilities.cloud_io": owned("lt_checkpoint_io.stores", "get_filesystem"),
+    "fabric.utilities.data": _ATTRIBUTES,
     "fabric.utilities.exceptions": owned("lt_interfaces.errors", "MisconfigurationException"),
     "fabric.utilities.seed": _SEED | owned("lt_interfaces.rng", "reset_seed"),
     "fabric.utilities.types": _TYPES,
