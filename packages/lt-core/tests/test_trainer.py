@@ -184,6 +184,59 @@ def test_limits_of_the_fit_loop_may_be_set_and_are_checked(tmp_path: Path) -> No
     assert (trainer.max_epochs, trainer.max_steps) == (4, 6)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("limit_train_batches", 3),
+        ("limit_val_batches", 0.5),
+        ("limit_test_batches", 1),
+        ("limit_predict_batches", 2),
+        ("num_sanity_val_steps", 0),
+        ("reload_dataloaders_every_n_epochs", 1),
+        ("val_check_interval", 1),
+        ("check_val_every_n_epoch", None),
+        ("log_every_n_steps", 1),
+        ("gradient_clip_val", 0.5),
+        ("gradient_clip_algorithm", "value"),
+        ("enable_autolog_hparams", False),
+    ],
+)
+def test_settings_that_code_changes_between_two_calls_may_be_assigned(name: str, value: Any, tmp_path: Path) -> None:
+    trainer = trainer_with(tmp_path)
+    setattr(trainer, name, value)
+    assert getattr(trainer, name) == value
+
+
+def test_an_assigned_setting_holds_in_the_next_call(tmp_path: Path) -> None:
+    trainer = trainer_with(tmp_path, max_epochs=1)
+    trainer.limit_train_batches, trainer.limit_val_batches = 2, 0
+    trainer.fit(Net(), rows(4), rows(4))
+    assert (trainer.global_step, trainer.num_val_batches) == (2, [])
+
+
+def test_a_setting_assigned_within_a_run_holds_from_the_next_call_on_and_says_so(tmp_path: Path) -> None:
+    class Doubles(Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            if batch_idx == 0:
+                trainer.gradient_clip_val = 2.0
+
+    trainer = trainer_with(tmp_path, Doubles(), max_epochs=1, gradient_clip_val=1.0)
+    with pytest.warns(UserWarning, match=r"`trainer.gradient_clip_val = 2.0` within a run holds from the next call on"):
+        trainer.fit(Net(), rows(2), rows(1))
+    assert trainer.gradient_clip_val == 2.0
+
+
+def test_an_assigned_setting_is_checked_like_the_argument(tmp_path: Path) -> None:
+    trainer = trainer_with(tmp_path, val_check_interval=0.5)
+    with pytest.raises(MisconfigurationException, match="limit_val_batches"):
+        trainer.limit_val_batches = -1
+    with pytest.raises(MisconfigurationException, match="can't be counted across epochs"):
+        trainer.check_val_every_n_epoch = None
+    with pytest.raises(AttributeError, match="max_steps"):
+        trainer.max_steps = 3
+    assert (trainer.limit_val_batches, trainer.check_val_every_n_epoch) == (1.0, 1)
+
+
 def test_loggers_may_be_set(tmp_path: Path) -> None:
     trainer, one, other = trainer_with(tmp_path), Journal(), Journal()
     assert (trainer.logger, trainer.loggers) == (None, [])
@@ -192,6 +245,9 @@ def test_loggers_may_be_set(tmp_path: Path) -> None:
     trainer.loggers = [other, one]
     assert trainer.logger is other
     trainer.logger = None
+    assert trainer.loggers == []
+    trainer.logger = one
+    trainer.logger = False
     assert trainer.loggers == []
 
 

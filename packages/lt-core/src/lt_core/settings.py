@@ -1,31 +1,63 @@
 """Attributes of the Trainer that show one thing each: a setting as it was given, or whether a stage runs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from lt_core.specs import TrainerSpecs
-from lt_interfaces.states import RunningStage
+from lt_core.specs import TrainerSpecs, trainer_specs
+from lt_interfaces.rank_zero import rank_zero_warn
+from lt_interfaces.states import RunningStage, TrainerStatus
 
 Value = TypeVar("Value")
 
+_INTERVALS: Final = ("val_check_interval", "check_val_every_n_epoch")
+
 
 class Setting(Generic[Value]):
-    """Shows a setting of the Trainer, resolved: ``trainer.max_steps``. It can't be assigned."""
+    """Shows a setting of the Trainer; it may be assigned between two calls: ``trainer.limit_val_batches = 1``.
 
-    def __init__(self, read: Callable[[TrainerSpecs], Value]) -> None:
-        self._read: Final = read
+    What's assigned is checked like the argument of that name. Within a run it holds from the next call on, and says so.
+
+    Args:
+        part: the spec that holds it.
+    """
+
+    def __init__(self, part: str) -> None:
+        self._part: Final = part
         self._name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
     def __get__(self, trainer: Any, owner: type) -> Value:
-        return self._read(trainer._specs) if trainer is not None else self  # type: ignore[return-value]
+        if trainer is None:
+            return self  # type: ignore[return-value]  # what a property of the class itself is
+        value: Value = getattr(getattr(trainer._specs, self._part), self._name)
+        return value
 
     def __set__(self, trainer: Any, value: Any) -> None:
-        message = f"`Trainer.{self._name}` can't be assigned; pass it to the constructor."
-        raise AttributeError(message)
+        trainer._specs = adjusted(trainer._specs, self._part, name=self._name, value=value)
+        if trainer.state.status is TrainerStatus.RUNNING:
+            rank_zero_warn(f"`trainer.{self._name} = {value!r}` within a run holds from the next call on.")
+
+
+def adjusted(specs: TrainerSpecs, part: str, *, name: str, value: Any) -> TrainerSpecs:
+    """Return the specs with one setting changed, checked like the Trainer's argument of that name.
+
+    Raises:
+        MisconfigurationException: for a value that the Trainer wouldn't take.
+        TypeError: for a wrong type.
+
+    >>> adjusted(trainer_specs(), "limits", name="limit_val_batches", value=3).limits.limit_val_batches
+    3
+    """
+    known = getattr(specs, part)
+    # Which intervals there can be depends on whether batches are counted across epochs; the default goes with both.
+    beside = {other: getattr(known, other) for other in _INTERVALS if name in _INTERVALS}
+    given = {other: None if isinstance(one, float) and one == 1.0 else one for other, one in beside.items()}
+    checked = getattr(trainer_specs(**{**given, name: value}), part)
+    return replace(specs, **{part: replace(known, **{name: getattr(checked, name)})})
 
 
 class Fact(property, Generic[Value]):

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -26,7 +26,7 @@ from lt_core.default_parts import (
 )
 from lt_core.entry import entrance
 from lt_core.estimation import estimated_stepping_batches
-from lt_core.fit_loop import FitLoop, changed_limits, with_accumulation
+from lt_core.fit_loop import FitLoop, PredictLoop, changed_limits, with_accumulation
 from lt_core.hook_plan import HookPlan
 from lt_core.job_order import LOADER_STAGE, Order, check_model, require_loaders, run_limits, wants_predictions
 from lt_core.logging.publication import MetricBoard, reduced, send
@@ -370,7 +370,8 @@ class Trainer:
     ) -> Tensor | None:
         """Clip gradients and return their norm; what `LightningModule.clip_gradients` calls."""
         asked = {"optimizer": optimizer, "value": gradient_clip_val, "algorithm": gradient_clip_algorithm}
-        return clip_gradients(self._runtime, self._specs, note=self._running_fit.optimization.note_norm, **asked)
+        specs = self._running_job.specs  # what's assigned meanwhile holds from the next call on
+        return clip_gradients(self._runtime, specs, note=self._running_fit.optimization.note_norm, **asked)
 
     @contextmanager
     def init_module(self, empty_init: bool | None = None) -> Iterator[None]:
@@ -501,8 +502,8 @@ class Trainer:
         return next(iter(self._loggers), None)
 
     @logger.setter
-    def logger(self, logger: Logger | None) -> None:
-        self.loggers = [] if logger is None else [logger]
+    def logger(self, logger: Logger | Literal[False] | None) -> None:
+        self.loggers = [logger] if logger else []
 
     @property
     def log_dir(self) -> str | None:
@@ -581,30 +582,36 @@ class Trainer:
         """Optimizer steps that fitting will take in all; infinite when unknown. Loads the training data."""
         return estimated_stepping_batches(self._running_fit)
 
-    # --- limits and settings: as given, see the arguments of the same names ---
+    # --- limits and settings: as given, see the arguments of the same names; a `Setting` may be assigned ---
 
-    max_steps = Setting[int](lambda specs: specs.limits.max_steps)
-    min_steps = Setting[int | None](lambda specs: specs.limits.min_steps)
-    fast_dev_run = Setting[int | bool](lambda specs: specs.limits.fast_dev_run)
-    overfit_batches = Setting[int | float](lambda specs: specs.limits.overfit_batches)
-    limit_train_batches = Setting[int | float](lambda specs: specs.limits.limit_train_batches)
-    limit_val_batches = Setting[int | float](lambda specs: specs.limits.limit_val_batches)
-    limit_test_batches = Setting[int | float](lambda specs: specs.limits.limit_test_batches)
-    limit_predict_batches = Setting[int | float](lambda specs: specs.limits.limit_predict_batches)
-    reload_dataloaders_every_n_epochs = Setting[int](lambda specs: specs.limits.reload_dataloaders_every_n_epochs)
-    gradient_clip_val = Setting[int | float | None](lambda specs: specs.optimization.gradient_clip_val)
-    gradient_clip_algorithm = Setting[str | None](lambda specs: specs.optimization.gradient_clip_algorithm)
-    val_check_interval = Setting[int | float | timedelta](lambda specs: specs.evaluation.val_check_interval)
-    check_val_every_n_epoch = Setting[int | None](lambda specs: specs.evaluation.check_val_every_n_epoch)
-    num_sanity_val_steps = Setting[int | float](lambda specs: specs.evaluation.num_sanity_val_steps)
-    log_every_n_steps = Setting[int](lambda specs: specs.logging.log_every_n_steps)
-    default_root_dir = Setting[str](lambda specs: specs.saving.default_root_dir)
-    barebones = Setting[bool](lambda specs: specs.barebones)
+    max_steps = Fact[int]("_specs.limits.max_steps")
+    min_steps = Fact[int | None]("_specs.limits.min_steps")
+    fast_dev_run = Fact[int | bool]("_specs.limits.fast_dev_run")
+    overfit_batches = Fact[int | float]("_specs.limits.overfit_batches")
+    limit_train_batches = Setting[int | float]("limits")
+    limit_val_batches = Setting[int | float]("limits")
+    limit_test_batches = Setting[int | float]("limits")
+    limit_predict_batches = Setting[int | float]("limits")
+    reload_dataloaders_every_n_epochs = Setting[int]("limits")
+    gradient_clip_val = Setting[int | float | None]("optimization")
+    gradient_clip_algorithm = Setting[str | None]("optimization")
+    val_check_interval = Setting[int | float | timedelta]("evaluation")
+    check_val_every_n_epoch = Setting[int | None]("evaluation")
+    num_sanity_val_steps = Setting[int | float]("evaluation")
+    enable_autolog_hparams = Setting[bool]("logging")
+    log_every_n_steps = Setting[int]("logging")
+    default_root_dir = Fact[str]("_specs.saving.default_root_dir")
+    barebones = Fact[bool]("_specs.barebones")
 
     @property
     def fit_loop(self) -> FitLoop:
-        """The limits that may be changed between two fits."""
-        return FitLoop(self, self._change_limits)
+        """The limits that may be changed between two fits, and the counters of the current or last one."""
+        return FitLoop(self, self._change_limits, self._progress)
+
+    @property
+    def predict_loop(self) -> PredictLoop:
+        """Which samples are being predicted from, where a callback writes predictions."""
+        return PredictLoop(run.batch_indices if (run := self._run_of("predict")) is not None else [])
 
     @property
     def _limits(self) -> RunLimits | None:
