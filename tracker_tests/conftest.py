@@ -22,5 +22,6 @@ def _tracker_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "HOME"):
         monkeypatch.setenv(name, str(folder))
     monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("COMET_LOGGING_CONSOLE", "CRITICAL")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.chdir(tmp_path_factory.mktemp("started_here"))

@@ -29,7 +29,7 @@ class TestTensorBoardLogger(LoggerContract):
         logger.finalize("success")
 
 
-HELD_ELSEWHERE = {"MLFlowLogger", "WandbLogger"}
+HELD_ELSEWHERE = {"CometLogger", "MLFlowLogger", "WandbLogger"}
 """In tracker_tests/, where the trackers are installed."""
 
 

@@ -4,12 +4,11 @@ from typing import Final
 
 from lt_compat.names.entries import Names, missing, owned
 
-_LATER = "lt-loggers doesn't have it yet. A subclass of `lt_loggers.Logger` that calls the tracker is accepted."
 _CSV = owned("lt_loggers", "CSVLogger")
 _TENSORBOARD = owned("lt_loggers", "TensorBoardLogger")
 _WANDB = owned("lt_loggers", "WandbLogger")
 _MLFLOW = owned("lt_loggers", "MLFlowLogger")
-_COMET = missing(_LATER, "CometLogger")
+_COMET = owned("lt_loggers", "CometLogger")
 _LIT = missing("It belongs to a commercial service that can't be used offline. Use another logger.", "LitLogger")
 _NEPTUNE = missing("Lightning has removed it too: use Neptune's own client.", "NeptuneLogger")
 
