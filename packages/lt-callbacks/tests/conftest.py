@@ -1,5 +1,6 @@
 """A small run that callbacks can live in: the real hooks in the real order, and real files."""
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from lt_interfaces.commit import commit_file, is_whole, remove_committed
 from lt_interfaces.logger import Logger
 from lt_interfaces.roles import CheckpointRole
 from lt_interfaces.states import RunningStage, TrainerFn, TrainerState, TrainerStatus
+
+sys.path.insert(0, str(Path(__file__).parent))  # lets tests import `trial_runs`: pytest's import mode leaves it out
 
 
 class Journal(Logger):
@@ -58,6 +61,7 @@ class StandInStrategy:
 
     def __init__(self) -> None:
         self.unsupported: list[Any] = []
+        self.root_device = torch.device("cpu")
 
     def supports(self, part: Any) -> bool:
         return part not in self.unsupported
@@ -93,6 +97,8 @@ class StandInRun:
         self.validate_each: int | None = None
         self.should_stop = self.is_last_batch = False
         self.logging_is_due = True
+        self.log_every_n_steps = 1
+        self.accelerator: Any = None
         self.ckpt_path: str | None = None
         self.world_size, self.global_rank = 1, 0
         self.callback_metrics: dict[str, Tensor] = {}

@@ -7,9 +7,11 @@ from lt_callbacks import (
     BackboneFinetuning,
     BaseFinetuning,
     BasePredictionWriter,
+    BatchSizeFinder,
     EarlyStopping,
     GradientAccumulationScheduler,
     LambdaCallback,
+    LearningRateFinder,
     LearningRateMonitor,
     ModelCheckpoint,
     ModelSummary,
@@ -42,6 +44,12 @@ class TestBasePredictionWriter(CallbackContract):
         return BasePredictionWriter("batch_and_epoch")
 
 
+class TestBatchSizeFinder(CallbackContract):
+    @pytest.fixture
+    def callback(self) -> Callback:
+        return BatchSizeFinder()
+
+
 class TestEarlyStopping(CallbackContract):
     @pytest.fixture
     def callback(self) -> Callback:
@@ -58,6 +66,12 @@ class TestLambdaCallback(CallbackContract):
     @pytest.fixture
     def callback(self) -> Callback:
         return LambdaCallback(on_train_batch_end=lambda *args: None)
+
+
+class TestLearningRateFinder(CallbackContract):
+    @pytest.fixture
+    def callback(self) -> Callback:
+        return LearningRateFinder()
 
 
 class TestLearningRateMonitor(CallbackContract):
@@ -133,6 +147,8 @@ class TestRoles(RoleContract):
             ModelSummary,
             RichModelSummary,
             Timer,
+            BatchSizeFinder,
+            LearningRateFinder,
         ]
     )
     def part(self, request: pytest.FixtureRequest) -> Callback:

@@ -1,12 +1,15 @@
 """Callbacks: checkpoints, early stopping, learning rates, progress, summaries, time."""
 
 from lt_callbacks.backbone_finetuning import BackboneFinetuning
+from lt_callbacks.batch_size_finder import BatchSizeFinder
 from lt_callbacks.checkpoint import Checkpoint
 from lt_callbacks.early_stopping import EarlyStopping
 from lt_callbacks.finetuning import BaseFinetuning
 from lt_callbacks.gradient_accumulation_scheduler import GradientAccumulationScheduler
 from lt_callbacks.lambda_callback import LambdaCallback
+from lt_callbacks.learning_rate_finder import LearningRateFinder
 from lt_callbacks.learning_rate_monitor import LearningRateMonitor
+from lt_callbacks.learning_rate_search import LearningRateSearch
 from lt_callbacks.model_checkpoint import ModelCheckpoint
 from lt_callbacks.model_summary_printer import ModelSummary, RichModelSummary
 from lt_callbacks.on_exception_checkpoint import OnExceptionCheckpoint
@@ -16,18 +19,22 @@ from lt_callbacks.rich_progress_bar import RichProgressBar
 from lt_callbacks.rich_theme import RichProgressBarTheme
 from lt_callbacks.timer import Timer
 from lt_callbacks.tqdm_progress_bar import TQDMProgressBar
+from lt_callbacks.tuner import Tuner
 from lt_interfaces.callback import Callback
 
 __all__ = [
     "BackboneFinetuning",
     "BaseFinetuning",
     "BasePredictionWriter",
+    "BatchSizeFinder",
     "Callback",
     "Checkpoint",
     "EarlyStopping",
     "GradientAccumulationScheduler",
     "LambdaCallback",
+    "LearningRateFinder",
     "LearningRateMonitor",
+    "LearningRateSearch",
     "ModelCheckpoint",
     "ModelSummary",
     "OnExceptionCheckpoint",
@@ -37,5 +44,6 @@ __all__ = [
     "RichProgressBarTheme",
     "TQDMProgressBar",
     "Timer",
+    "Tuner",
     "WriteInterval",
 ]
