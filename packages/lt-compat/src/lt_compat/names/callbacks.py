@@ -5,7 +5,6 @@ from typing import Final
 from lt_compat.names.entries import Names, missing, owned
 
 _LATER = "lt-callbacks doesn't have it yet."
-_TUNING = f"{_LATER} Try sizes or learning rates in a loop of your own over `Trainer(max_steps=...)`."
 _AVERAGING = f"{_LATER} `torch.optim.swa_utils.AveragedModel`, updated in `on_train_batch_end`, does the averaging."
 _TQDM = owned("lt_callbacks", "TQDMProgressBar")
 _RICH = owned("lt_callbacks", "RichProgressBar", "RichProgressBarTheme")
@@ -19,8 +18,8 @@ _STATS = missing(_LATER + " Log `torch.cuda.memory_stats()` in `on_train_batch_e
 _PRUNING = missing(_LATER + " `torch.nn.utils.prune` in `on_train_epoch_end` prunes.", "ModelPruning")
 _SPIKES = missing(_LATER + " Look at `outputs['loss']` in `on_train_batch_end` and raise.", "SpikeDetection")
 _THROUGHPUT = missing(_LATER + " The progress bar shows batches per second.", "ThroughputMonitor")
-_BATCH_SIZE = missing(_TUNING, "BatchSizeFinder")
-_LR = missing(_TUNING, "LearningRateFinder")
+_BATCH_SIZE = owned("lt_callbacks", "BatchSizeFinder")
+_LR = owned("lt_callbacks", "LearningRateFinder")
 _SWA = missing(_AVERAGING, "StochasticWeightAveraging")
 _WEIGHTS = missing(_AVERAGING, "EMAWeightAveraging", "WeightAveraging")
 

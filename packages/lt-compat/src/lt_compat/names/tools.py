@@ -15,7 +15,7 @@ _TORCH = missing(_NO_PROFILER, "PyTorchProfiler")
 _SIMPLE = missing(_NO_PROFILER, "SimpleProfiler")
 _XLA = missing("lt doesn't run on TPUs.", "XLAProfiler")
 
-_NO_TUNER = "lt has no tuner yet. Try values in a loop of your own over `Trainer(max_steps=...)`."
+_TUNER = owned("lt_callbacks", "Tuner")
 _NO_CLI = "lt-cli isn't there yet. `jsonargparse.CLI` builds a command line from your own function."
 
 _BORING = owned("lt_compat.demos.boring_classes", "BoringDataModule", "BoringModel", "DemoModel")
@@ -30,9 +30,9 @@ MODULES: Final[dict[str, Names]] = {
     "pytorch.profilers.pytorch": _TORCH,
     "pytorch.profilers.simple": _SIMPLE,
     "pytorch.profilers.xla": _XLA,
-    "pytorch.tuner": missing(_NO_TUNER, "Tuner"),
-    "pytorch.tuner.lr_finder": missing(_NO_TUNER, "_LRFinder"),
-    "pytorch.tuner.tuning": missing(_NO_TUNER, "Tuner"),
+    "pytorch.tuner": _TUNER,
+    "pytorch.tuner.lr_finder": owned("lt_callbacks", _LRFinder="LearningRateSearch"),
+    "pytorch.tuner.tuning": _TUNER,
     "pytorch.cli": missing(
         _NO_CLI,
         "ArgsType",
