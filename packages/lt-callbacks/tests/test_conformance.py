@@ -8,6 +8,7 @@ from lt_callbacks import (
     BaseFinetuning,
     BasePredictionWriter,
     BatchSizeFinder,
+    DeviceStatsMonitor,
     EarlyStopping,
     GradientAccumulationScheduler,
     LambdaCallback,
@@ -48,6 +49,12 @@ class TestBatchSizeFinder(CallbackContract):
     @pytest.fixture
     def callback(self) -> Callback:
         return BatchSizeFinder()
+
+
+class TestDeviceStatsMonitor(CallbackContract):
+    @pytest.fixture
+    def callback(self) -> Callback:
+        return DeviceStatsMonitor()
 
 
 class TestEarlyStopping(CallbackContract):

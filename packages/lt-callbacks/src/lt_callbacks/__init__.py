@@ -3,6 +3,7 @@
 from lt_callbacks.backbone_finetuning import BackboneFinetuning
 from lt_callbacks.batch_size_finder import BatchSizeFinder
 from lt_callbacks.checkpoint import Checkpoint
+from lt_callbacks.device_stats_monitor import DeviceStatsMonitor
 from lt_callbacks.early_stopping import EarlyStopping
 from lt_callbacks.finetuning import BaseFinetuning
 from lt_callbacks.gradient_accumulation_scheduler import GradientAccumulationScheduler
@@ -29,6 +30,7 @@ __all__ = [
     "BatchSizeFinder",
     "Callback",
     "Checkpoint",
+    "DeviceStatsMonitor",
     "EarlyStopping",
     "GradientAccumulationScheduler",
     "LambdaCallback",
