@@ -62,8 +62,12 @@ SETTINGS: dict[str, Any] = {
     "log_every_n_steps": 7,
     "fast_dev_run": False,
     "barebones": False,
-    "profiler": None,
 }
+
+
+def test_code_may_use_the_profiler_though_none_was_given() -> None:
+    with Trainer(logger=False).profiler.profile("mine") as name:
+        assert name == "mine"
 
 
 def test_settings_are_shown_as_they_were_given(tmp_path: Path) -> None:

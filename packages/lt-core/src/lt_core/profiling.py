@@ -1,10 +1,36 @@
 """Spans of a profiler around what a run calls; a run without a profiler calls the very same functions."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import Any
 
 from lt_interfaces.profiler import Profiler
+
+
+class PassThroughProfiler(Profiler):
+    """Measures nothing: ``trainer.profiler`` where none was given, so that code of one's own may always use it.
+
+    >>> with PassThroughProfiler().profile("mine") as name:
+    ...     name
+    'mine'
+    """
+
+    def setup(self, stage: str, local_rank: int | None, log_dir: str | None) -> None: ...
+
+    def start(self, action_name: str) -> None: ...
+
+    def stop(self, action_name: str) -> None: ...
+
+    def profile(self, action_name: str) -> AbstractContextManager[str]:
+        return nullcontext(action_name)
+
+    def summary(self) -> str:
+        return ""
+
+    def describe(self) -> None: ...
+
+    def teardown(self, stage: str | None) -> None: ...
 
 
 def profiled(profiler: Profiler | None, action: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ _NO_PROFILER = (
 )
 _PROFILER = owned("lt_compat.base_classes", "Profiler")
 _ADVANCED = missing(_NO_PROFILER, "AdvancedProfiler")
-_PASS = missing(_NO_PROFILER, "PassThroughProfiler")
+_PASS = owned("lt_core.profiling", "PassThroughProfiler")
 _TORCH = missing(_NO_PROFILER, "PyTorchProfiler")
 _SIMPLE = missing(_NO_PROFILER, "SimpleProfiler")
 _XLA = missing("lt doesn't run on TPUs.", "XLAProfiler")

@@ -87,7 +87,7 @@ def _writing(run: EvaluationRun) -> "PredictionWriting | None":
     # Loaded where it's needed, as above.
     from lt_core.loops.prediction_writing import PredictionWriting, prediction_writers
 
-    return PredictionWriting(prediction_writers(run.job.callbacks), run.loaders)
+    return PredictionWriting(prediction_writers(run.job.callbacks), run)
 
 
 def _to_cpu(tensor: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from torch.utils.data import DataLoader
 
-from lt_core.run.loaders import StageLoaders
+from lt_core.run.fit_run import EvaluationRun
 from lt_fabric.data.lengths import has_iterable_dataset
 from lt_fabric.data.loader_copy import copy_loader
 from lt_interfaces.rank_zero import rank_zero_warn
@@ -43,13 +43,14 @@ class PredictionWriting:
 
     Args:
         writers: those of the Trainer.
-        loaders: those to predict from, loaded; from now on they note what they draw. The user's stay as they are.
+        run: whose loaders are loaded; from now on they note what they draw. The user's stay as they are.
 
     Raises:
         NotImplementedError: for a step that takes its batches itself.
     """
 
-    def __init__(self, writers: Sequence[PredictionWriter], loaders: StageLoaders) -> None:
+    def __init__(self, writers: Sequence[PredictionWriter], run: EvaluationRun) -> None:
+        loaders = run.loaders
         assert loaders.combined is not None  # loaded before
         if loaders.rules.hands_over:
             names = ", ".join(sorted({type(writer).__name__ for writer in writers}))
@@ -59,6 +60,8 @@ class PredictionWriting:
             )
             raise NotImplementedError(message)
         self._writers: Final = writers
+        self._noted: Final = run.batch_indices
+        self._noted[:] = [[] for _ in loaders.combined.flattened]
         self._drawn: Final[list[deque[list[int]] | None]] = []
         loaders.combined = copy.copy(loaders.combined)
         loaders.combined.flattened = [self._noting(loader) for loader in loaders.combined.flattened]
@@ -72,6 +75,8 @@ class PredictionWriting:
         """Tell the writers which samples a batch has, before it's predicted from."""
         drawn = self._drawn[loader_idx]
         indices = [] if drawn is None else drawn.popleft()
+        if indices:
+            self._noted[loader_idx].append(indices)
         for writer in self._writers:
             writer.take_batch_indices(list(indices), loader_idx)
 

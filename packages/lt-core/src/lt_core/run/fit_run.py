@@ -1,7 +1,7 @@
 """FitRun: all that changes while fitting and must survive a resume."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lt_core.logging.metric_objects import kept_metric_states, load_metric_states, metrics_of
@@ -37,6 +37,8 @@ class EvaluationRun:
     results: Results
     logged_batches: list[int]
     """Batches seen by each loader in all runs of this stage: the x-axis of what's logged per evaluation batch."""
+    batch_indices: list[list[list[int]]] = field(default_factory=list)
+    """The samples of each batch predicted from so far, by loader; noted only for callbacks that write predictions."""
 
 
 @dataclass
