@@ -32,6 +32,11 @@ class LayerSummary:
     """The shape of what it got, a list of shapes for several; ``"?"`` when it wasn't called or got something else."""
     out_size: Any = UNKNOWN_SIZE
 
+    @property
+    def layer_type(self) -> str:
+        """The same as `type`, as Lightning calls it."""
+        return self.type
+
 
 @dataclass(frozen=True)
 class ModuleSummary:

@@ -1,5 +1,8 @@
 """Exceptions and warning categories that every package raises."""
 
+import os
+import warnings
+
 
 class MisconfigurationException(ValueError):
     """A setting, or a combination of settings, that cannot work.
@@ -32,7 +35,18 @@ class PossibleUserWarning(UserWarning):
     """Something looks like a mistake but may be meant; safe to filter by category."""
 
 
-class EndOfFit(Exception):  # noqa: N818 (it's no error)
+def disable_possible_user_warnings(module: str = "") -> None:
+    """Ignore every `PossibleUserWarning` from now on; ``POSSIBLE_USER_WARNINGS=off`` in the environment does, too.
+
+    Args:
+        module: a regular expression for the modules that warn; by default all.
+
+    >>> disable_possible_user_warnings()
+    """
+    warnings.filterwarnings("ignore", module=module, category=PossibleUserWarning)
+
+
+class EndOfFit(Exception):
     """Raised in `Callback.on_fit_start`: `fit` ends there and nothing is trained, which is no failure.
 
     For callbacks that only try settings, and on all ranks alike. Callbacks behind it and the module don't hear
@@ -45,3 +59,7 @@ class SIGTERMException(SystemExit):
 
     def __init__(self, code: int = 143) -> None:
         super().__init__(code)
+
+
+if os.environ.get("POSSIBLE_USER_WARNINGS", "").lower() in ("0", "off"):
+    disable_possible_user_warnings()

@@ -158,12 +158,22 @@ def _arguments_of(obj: object, frame: FrameType | None) -> dict[str, Any]:
     while frame is not None:
         code = frame.f_code
         if code.co_name == "__init__" and code.co_argcount and frame.f_locals.get(code.co_varnames[0]) is obj:
-            arguments.update(_arguments_in(frame))
+            arguments.update(arguments_in(frame))
         frame = frame.f_back
     return arguments
 
 
-def _arguments_in(frame: FrameType) -> dict[str, Any]:
+def arguments_in(frame: FrameType) -> dict[str, Any]:
+    """Return the arguments of the method that a frame runs, without the first, with the values their names have now.
+
+    Keyword arguments caught by ``**kwargs`` count as arguments, ``*args`` don't.
+
+    >>> class Layer:
+    ...     def __init__(self, width, depth=2, **more):
+    ...         self.given = arguments_in(inspect.currentframe())
+    >>> Layer(8, bias=True).given
+    {'width': 8, 'depth': 2, 'bias': True}
+    """
     code = frame.f_code
     values = frame.f_locals
     num_named = code.co_argcount + code.co_kwonlyargcount
