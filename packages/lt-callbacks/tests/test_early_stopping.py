@@ -80,6 +80,62 @@ def test_neither_the_sanity_check_nor_a_quick_trial_counts(new_run: NewRun) -> N
     fit(new_run, EarlyStopping("absent"), 1.0, fast_dev_run=1)
 
 
+def test_a_negative_min_delta_lets_slightly_worse_values_count(new_run: NewRun) -> None:
+    callback = EarlyStopping("loss", patience=1, min_delta=-0.5)
+    assert fit(new_run, callback, 1.0, 1.2, 1.4).current_epoch == 3
+
+
+# --- what code written for Lightning reads, changes and overrides ---
+
+
+@pytest.mark.parametrize(("mode", "signed"), [("min", -0.5), ("max", 0.5)])
+def test_its_limits_can_be_read(mode: str, signed: float) -> None:
+    callback = EarlyStopping("loss", min_delta=0.5, mode=mode, stopping_threshold=1.0, divergence_threshold=9.0)
+    assert callback.min_delta == signed
+    assert callback.monitor_op is (torch.lt if mode == "min" else torch.gt)
+    assert (callback.check_finite, callback.stopping_threshold, callback.divergence_threshold) == (True, 1.0, 9.0)
+
+
+def test_patience_and_what_was_seen_may_be_assigned(new_run: NewRun) -> None:
+    callback = EarlyStopping("loss", patience=9)
+    fit(new_run, callback, 1.0, 2.0)
+    callback.patience, callback.wait_count, callback.best_score = 1, 0, torch.tensor(0.5)
+    assert (callback.patience, callback.wait_count, float(callback.best_score)) == (1, 0, 0.5)
+    assert fit(new_run, callback, 0.6, 0.4).current_epoch == 1
+
+
+def test_a_subclass_says_when_a_check_is_skipped(new_run: NewRun) -> None:
+    class AfterWarmUp(EarlyStopping):
+        def _should_skip_check(self, trainer: Any) -> bool:
+            return trainer.current_epoch < 2 or super()._should_skip_check(trainer)
+
+    assert fit(new_run, AfterWarmUp("loss", patience=1), 1.0, 2.0, 3.0, 4.0, 5.0).current_epoch == 4
+
+
+def test_a_subclass_decides_by_rules_of_its_own(new_run: NewRun) -> None:
+    class Below(EarlyStopping):
+        def _evaluate_stopping_criteria(self, current: torch.Tensor) -> tuple[bool, str | None]:
+            return bool(self.monitor_op(current, torch.tensor(2.0))), "it's low"
+
+    callback = Below("loss")
+    run = fit(new_run, callback, 3.0, 1.0, 0.0)
+    assert (run.current_epoch, callback.stopped_epoch) == (2, 1)
+    assert run.stop_reasons == ["EarlyStopping: it's low"]
+
+
+def test_a_subclass_may_do_more_in_each_check(new_run: NewRun) -> None:
+    class Counts(EarlyStopping):
+        checks = 0
+
+        def _run_early_stopping_check(self, trainer: Any) -> None:
+            self.checks += 1
+            super()._run_early_stopping_check(trainer)
+
+    callback = Counts("loss", patience=1)
+    fit(new_run, callback, 1.0, 2.0, 3.0)
+    assert (callback.checks, callback.stopped_epoch) == (2, 1)
+
+
 def test_a_resumed_run_goes_on_waiting_with_its_own_patience() -> None:
     first = EarlyStopping("loss", patience=5)
     first.load_state_dict({**first.state_dict(), "wait_count": 2, "best_score": torch.tensor(0.5), "stopped_epoch": 1})

@@ -1,5 +1,6 @@
 """Stops training when a metric no longer improves."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lt_callbacks.evaluation_timing import decides_at_train_epoch_end
+from lt_callbacks.fields_of_records import FieldOf
 from lt_callbacks.run import Run
 from lt_callbacks.stopping_rule import EarlyStoppingReason, StoppingRule, Watched
 from lt_callbacks.top_k import check_mode, worst
@@ -27,7 +29,7 @@ class EarlyStopping(Callback):
 
     Args:
         monitor: the name of a logged metric.
-        min_delta: how much better a value must be to count as improvement.
+        min_delta: how much better a value must be to count as improvement; a negative one lets worse values count.
         patience: checks (not epochs) in a row without improvement that end the run.
         verbose: tell about improvements.
         mode: ``"min"`` or ``"max"``: which values are better.
@@ -72,34 +74,29 @@ class EarlyStopping(Callback):
         self.stopped_epoch = 0
         self._check_on_train_epoch_end = check_on_train_epoch_end
         self._rule = StoppingRule(
-            monitor, mode, abs(min_delta), patience, check_finite, stopping_threshold, divergence_threshold
+            monitor, mode, min_delta, patience, check_finite, stopping_threshold, divergence_threshold
         )
         self._watched = Watched(best_score=worst(mode))
 
-    @property
-    def monitor(self) -> str:
-        """The metric it looks at."""
-        return self._rule.monitor
+    # What it watches, by which limits, and what it has seen: users read these, and change them between epochs.
+    monitor = FieldOf[str]("_rule")
+    mode = FieldOf[str]("_rule")
+    patience = FieldOf[int]("_rule")
+    check_finite = FieldOf[bool]("_rule")
+    stopping_threshold = FieldOf[float | None]("_rule")
+    divergence_threshold = FieldOf[float | None]("_rule")
+    wait_count = FieldOf[int]("_watched")
+    best_score = FieldOf[Tensor]("_watched")
 
     @property
-    def mode(self) -> str:
-        """Which values are better."""
-        return self._rule.mode
+    def min_delta(self) -> float:
+        """How much better a value must be, signed: it's taken off a value before that is held against the best."""
+        return -self._rule.margin
 
     @property
-    def patience(self) -> int:
-        """Checks without improvement that end the run."""
-        return self._rule.patience
-
-    @property
-    def wait_count(self) -> int:
-        """Checks without improvement so far."""
-        return self._watched.wait_count
-
-    @property
-    def best_score(self) -> Tensor:
-        """The best value seen."""
-        return self._watched.best_score
+    def monitor_op(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Tells whether the first score is better than the second."""
+        return torch.lt if self.mode == "min" else torch.gt
 
     @property
     def stopping_reason(self) -> EarlyStoppingReason:
@@ -145,20 +142,33 @@ class EarlyStopping(Callback):
             self._check(trainer)
 
     def _check(self, trainer: Run) -> None:
+        if not self._should_skip_check(trainer):
+            self._run_early_stopping_check(trainer)
+
+    # --- the steps of a check: private, but subclasses in code written for Lightning override them by these names ---
+
+    def _should_skip_check(self, trainer: Run) -> bool:
+        """Say whether this moment doesn't count."""
+        return trainer.state.fn is not TrainerFn.FITTING or trainer.sanity_checking or bool(trainer.fast_dev_run)
+
+    def _run_early_stopping_check(self, trainer: Run) -> None:
         """Look at the metric and ask to stop where it says so. Collective."""
-        if trainer.state.fn is not TrainerFn.FITTING or trainer.sanity_checking or trainer.fast_dev_run:
-            return
         current = trainer.reduced(self.monitor)
         if current is None:
             self._tell_missing(sorted(trainer.callback_metrics))
             return
-        earlier = replace(self._watched, reason=EarlyStoppingReason.NOT_STOPPED)
-        self._watched = self._rule.judge(current.detach().cpu().squeeze(), earlier)
-        if trainer.agree(bool(self._watched.reason), all_ranks=False):
+        should_stop, reason = self._evaluate_stopping_criteria(current.detach().cpu().squeeze())
+        if trainer.agree(should_stop, all_ranks=False):
             self.stopped_epoch = trainer.current_epoch
-            trainer.request_stop(f"EarlyStopping: {self._watched.message}")
-        if self._watched.message and (self.verbose or self._watched.reason):
-            self._tell(trainer, f"EarlyStopping: {self._watched.message}.")
+            trainer.request_stop(f"EarlyStopping: {reason or self.monitor}")
+        if reason and (self.verbose or should_stop):
+            self._tell(trainer, f"EarlyStopping: {reason}.")
+
+    def _evaluate_stopping_criteria(self, current: Tensor) -> tuple[bool, str | None]:
+        """Take in a value; return whether it says to stop, and why, or what improved."""
+        earlier = replace(self._watched, reason=EarlyStoppingReason.NOT_STOPPED)
+        self._watched = self._rule.judge(current, earlier)
+        return bool(self._watched.reason), self._watched.message or None
 
     def _tell_missing(self, logged: list[str]) -> None:
         message = (

@@ -82,6 +82,10 @@ class StoppingRule:
             return EarlyStoppingReason.DIVERGENCE_THRESHOLD, f"`{name}` = {value} passed `divergence_threshold={limit}`"
         return EarlyStoppingReason.NOT_STOPPED, ""
 
+    @property
+    def margin(self) -> float:
+        """What a value is made worse by before it's held against the best."""
+        return -self.min_delta if self.mode == "max" else self.min_delta
+
     def _improves(self, current: Tensor, best: Tensor) -> bool:
-        margin = -self.min_delta if self.mode == "max" else self.min_delta
-        return is_better(current + margin, best, self.mode)
+        return is_better(current + self.margin, best, self.mode)
