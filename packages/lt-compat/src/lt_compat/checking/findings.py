@@ -9,15 +9,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-import libcst as cst
-
 from lt_compat import differences
 from lt_compat.differences import Difference
 from lt_compat.names import Owner
 from lt_compat.reading.imports import STAR
 from lt_compat.reading.resolution import Resolved, Standing, resolve
 from lt_compat.reading.sources import PYTHON, mentions_lightning
-from lt_compat.reading.syntax import Place
+from lt_compat.reading.syntax import UNREADABLE, Place, reading_problem
 from lt_compat.reading.text_configs import configured_paths
 from lt_compat.reading.usage import Binding, Call, Method, PathString, Use, read_usage
 from lt_interfaces.hooks import BY_NAME, RETIRED
@@ -71,11 +69,9 @@ def check_file(file: Path) -> CheckedFile:
         source = file.read_bytes()
         if not mentions_lightning(source):
             return CheckedFile(file)
-        found = findings(source) if file.suffix in PYTHON else config_findings(source.decode())
-    except cst.ParserSyntaxError as error:
-        return CheckedFile(file, problem=f"line {error.raw_line}: {error.message}")
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        return CheckedFile(file, problem=f"{type(error).__name__}: {error}")
+        found = list(findings(source) if file.suffix in PYTHON else config_findings(source.decode()))
+    except UNREADABLE as error:
+        return CheckedFile(file, problem=reading_problem(error))
     return CheckedFile(file, tuple(sorted(found, key=lambda one: one.place.line)))
 
 
@@ -105,8 +101,9 @@ def _named(binding: Binding) -> Resolved:
 
 def _of_name(name: Resolved, place: Place) -> Finding:
     if name.is_absent:
-        verdict = Verdict.PRIVATE if name.standing is Standing.PRIVATE else Verdict.MISSING
-        return Finding(name.path, verdict, place, instead=name.why)
+        if name.standing is Standing.MISSING:
+            return Finding(name.path, Verdict.MISSING, place, instead=name.why)
+        return Finding(".".join((name.path, *name.attributes)), Verdict.PRIVATE, place, instead=name.why)
     if name.owner and name.attributes and not _has_attribute(name.owner, name.attributes[0]):
         instead = f"lt's `{name.name}` has no `{name.attributes[0]}`."
         return Finding(f"{name.path}.{name.attributes[0]}", Verdict.MISSING, place, instead=instead)

@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import libcst as cst
-
 from lt_compat.migration.aliases import Left, plan_aliases, why_not_moved
 from lt_compat.migration.edits import Edit, apply
 from lt_compat.migration.imports import rewritten
 from lt_compat.names import Owner, names_of
 from lt_compat.reading.resolution import Resolved, Standing, resolve
 from lt_compat.reading.sources import PYTHON, mentions_lightning
+from lt_compat.reading.syntax import UNREADABLE, reading_problem
 from lt_compat.reading.text_configs import configured_paths, with_paths_replaced
 from lt_compat.reading.usage import PathString, read_usage
 
@@ -55,10 +54,8 @@ def migrate_file(file: Path) -> MigratedFile:
         if not mentions_lightning(source):
             return MigratedFile(file, source, source)
         after, result = _python(source) if file.suffix in PYTHON else _config(source)
-    except cst.ParserSyntaxError as error:
-        return MigratedFile(file, source, source, problem=f"line {error.raw_line}: {error.message}")
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        return MigratedFile(file, source, source, problem=f"{type(error).__name__}: {error}")
+    except UNREADABLE as error:
+        return MigratedFile(file, source, source, problem=reading_problem(error))
     left = tuple(sorted(set(result.left), key=lambda one: one.line))
     packages = frozenset(_distribution(module) for module in result.modules)
     return MigratedFile(file, source, after, left, packages)
@@ -68,7 +65,7 @@ def migrate(source: bytes) -> bytes:
     r"""Return what a Python file's source becomes.
 
     Raises:
-        libcst.ParserSyntaxError: it isn't Python.
+        SyntaxError: it isn't Python.
 
     >>> migrate(b"from lightning.pytorch import Trainer  # the loop")
     b'from lt_core import Trainer  # the loop'

@@ -1,6 +1,6 @@
 """Rewriting import statements of Lightning's."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -64,15 +64,12 @@ def _import(statement: cst.Import, job: _Statement) -> Rewriting:
     syntax, result = job.usage.syntax, job.result
     frame = frame_of(statement, syntax)
     start, end = syntax.span(statement)
-    if (
-        frame.is_alone
-        and len(statement.names) == 1
-        and any(_is_repeated(binding, plan, syntax) for binding, plan in moved)
-    ):
+    is_repeated = any(_is_repeated(binding, plan, syntax) for binding, plan in moved)
+    if is_repeated and frame.is_alone and not frame.comment and len(statement.names) == 1:
         result.edits.append(_whole_line(start, end, syntax))
         return result
     direct = {owner: local for _, plan in moved for owner, local in plan.direct.items()}
-    lines = _direct_imports(direct, frame)
+    lines = _direct_imports(direct.items(), frame)
     result.modules.update(owner.module for owner in direct)
     if lines and len(statement.names) == 1 and not moved[0][1].is_used:
         result.edits.append(Edit(start, end, frame.joined(lines)))
@@ -108,9 +105,10 @@ def _below(end: int, lines: Sequence[str], *, frame: Frame, syntax: Syntax) -> E
     return Edit(place, place, f"{frame.newline}{frame.indent}{frame.joined(lines)}{pragma}")
 
 
-def _direct_imports(direct: Mapping[Owner, str], frame: Frame) -> list[str]:
+def _direct_imports(names: Iterable[tuple[Owner, str]], frame: Frame) -> list[str]:
+    """Return the statements that import names of lt's, each with the name that it gets."""
     by_module: dict[str, list[Item]] = {}
-    for owner, local in direct.items():
+    for owner, local in names:
         by_module.setdefault(owner.module, []).append(Item(_as(owner.name, local)))
     return [from_import(module, items, frame=frame) for module, items in by_module.items()]
 
@@ -206,8 +204,8 @@ def _star(statement: cst.ImportFrom, job: _Statement) -> Rewriting:
     if absent or not offered:
         job.result.left += [] if absent else job.why_left(binding)
         return job.result
-    direct = {owner: name for name, owner in offered.items()}
     frame = frame_of(statement, job.usage.syntax)
-    job.result.edits.append(Edit(*job.usage.syntax.span(statement), frame.joined(_direct_imports(direct, frame))))
-    job.result.modules.update(owner.module for owner in direct)
+    lines = _direct_imports(((owner, name) for name, owner in offered.items()), frame)
+    job.result.edits.append(Edit(*job.usage.syntax.span(statement), frame.joined(lines)))
+    job.result.modules.update(owner.module for owner in offered.values())
     return job.result

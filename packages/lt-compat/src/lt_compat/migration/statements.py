@@ -40,8 +40,13 @@ class Frame:
     newline: str
     is_alone: bool
     """Whether nothing else stands in the line, so that there's room for lines below."""
-    pragma: str
-    """A comment behind the statement that speaks to a tool, and so holds for each line it becomes."""
+    comment: str
+    """A comment behind the statement."""
+
+    @property
+    def pragma(self) -> str:
+        """The comment if it speaks to a tool, and so holds for each line that the statement becomes."""
+        return self.comment if _PRAGMA.match(self.comment) else ""
 
     def joined(self, statements: Sequence[str]) -> str:
         """Return the statements as they stand in the file: below each other, or in one line."""
@@ -58,9 +63,8 @@ def frame_of(statement: cst.Import | cst.ImportFrom, syntax: Syntax) -> Frame:
     line = syntax.parent(statement)
     alone = isinstance(line, cst.SimpleStatementLine) and len(line.body) == 1 and not before.strip()
     comment = line.trailing_whitespace.comment if isinstance(line, cst.SimpleStatementLine) else None
-    pragma = comment.value if comment and _PRAGMA.match(comment.value) else ""
     indent = before[: len(before) - len(before.lstrip())]
-    return Frame(indent, syntax.module.default_newline, alone, pragma)
+    return Frame(indent, syntax.module.default_newline, alone, comment.value if comment else "")
 
 
 def is_multiline(statement: cst.Import | cst.ImportFrom, syntax: Syntax) -> bool:

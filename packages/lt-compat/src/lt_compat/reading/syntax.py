@@ -1,5 +1,6 @@
 """A Python file's syntax tree, with what is asked of it: offsets, scopes, and under which circumstances a line runs."""
 
+import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,6 +27,8 @@ _PROVIDERS: Final = (
     PositionProvider,
     ScopeProvider,
 )
+UNREADABLE: Final = (OSError, SyntaxError, ValueError, RecursionError)
+"""What's raised for a file that can't be read or parsed."""
 _IMPORT_ERRORS: Final = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 
 
@@ -125,14 +128,26 @@ class Syntax:
             child = parent
 
 
+def reading_problem(error: Exception) -> str:
+    """Say in a few words why a file couldn't be read."""
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno}: {error.msg}" if error.lineno else error.msg
+    return f"{type(error).__name__}: {error}"
+
+
 def parse(source: bytes) -> Syntax:
     """Parse a file's source.
 
     Raises:
-        libcst.ParserSyntaxError: it isn't Python.
-        UnicodeDecodeError: it isn't text in the encoding that it declares.
+        SyntaxError: it isn't Python.
+        ValueError: it isn't text in the encoding that it declares.
     """
-    wrapper = MetadataWrapper(cst.parse_module(source), unsafe_skip_copy=True)
+    try:
+        module = cst.parse_module(source)
+    except cst.ParserSyntaxError as error:
+        ast.parse(source)  # Python itself names the place and the reason better
+        raise SyntaxError(error.message) from error
+    wrapper = MetadataWrapper(module, unsafe_skip_copy=True)
     return Syntax(wrapper.module, wrapper.module.code.encode(), wrapper.resolve_many(_PROVIDERS))
 
 

@@ -15,7 +15,9 @@ _DOTTED: Final = rf"(?:{'|'.join(ROOTS)})(?:\.\w+)+"
 _PATH: Final = re.compile(
     rf"""
     (?P<quote> ["'] ) (?P<quoted> {_DOTTED} ) (?P=quote)
-    | (?: ^ | [:\-?][ \t] | [,\[{{] ) [ \t]* (?P<plain> {_DOTTED} ) [ \t]* (?= $ | [,\]}}] | :[ \t\r\n] | (?<=[ \t])\# )
+    | (?: ^ | [:\-?][ \t] | [,\[{{] ) [ \t]*
+      (?P<plain> {_DOTTED} )
+      [ \t]* (?= \r?$ | [,\]}}] | :[ \t\r\n] | (?<=[ \t])\# )
     """,
     re.VERBOSE | re.MULTILINE | re.ASCII,
 )

@@ -98,8 +98,8 @@ def read_usage(source: bytes) -> Usage:
     """Read a file's source.
 
     Raises:
-        libcst.ParserSyntaxError: it isn't Python.
-        UnicodeDecodeError: it isn't text in the encoding that it declares.
+        SyntaxError: it isn't Python.
+        ValueError: it isn't text in the encoding that it declares.
     """
     syntax = parse(source)
     usage = Usage(syntax, _bindings(syntax))
