@@ -63,6 +63,19 @@ def test_uses_through_a_module_follow_it(before: str, after: str) -> None:
     assert moved(before) == after
 
 
+def test_a_module_that_is_imported_by_a_function_follows_like_one_of_a_statement() -> None:
+    before = """
+        lightning = importlib.import_module("lightning.pytorch")
+        lightning.Trainer, lightning.utilities.rank_zero_info
+    """
+    after = """
+        lightning = importlib.import_module("lt")
+        from lt_interfaces.rank_zero import rank_zero_info
+        lightning.Trainer, rank_zero_info
+    """
+    assert moved(before) == dedent(after)
+
+
 def test_what_the_front_door_lacks_is_imported_by_itself() -> None:
     before = """
         import lightning.pytorch as pl  # the framework
@@ -165,6 +178,7 @@ def test_imports_that_come_to_the_same_are_made_once() -> None:
         "from lightning.pytorch import loops",
         'x = "lightning.pytorch.strategies.StrategyRegistry"',
         'import_module("lightning.pytorch")',
+        'x = import_module("lightning.pytorch")\nf(x)',
         'logging.getLogger("lightning.pytorch")',
     ],
 )

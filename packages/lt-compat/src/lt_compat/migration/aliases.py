@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+import libcst as cst
+
 from lt_compat.migration.edits import Edit
 from lt_compat.migration.front_door import MODULE, by_front_door
 from lt_compat.modules import ROOTS
@@ -103,8 +105,8 @@ def _choose_target(plan: AliasPlan, uses: Iterable[Use], usage: Usage) -> None:
     key = resolve(first.bound).key
     if key in _FRONT:
         plan.target = MODULE
-        is_whole_path = first.local in ROOTS and first.local == first.bound
-        if is_whole_path and MODULE not in usage.identifiers:
+        has_no_name = isinstance(first.alias, cst.ImportAlias) and first.alias.asname is None
+        if has_no_name and first.local in ROOTS and MODULE not in usage.identifiers:
             plan.local = MODULE
         return
     used = [owner for use in uses if (owner := resolve(use.paths[0]).owner)]

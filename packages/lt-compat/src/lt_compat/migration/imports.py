@@ -10,7 +10,7 @@ from lt_compat.migration.aliases import AliasPlan, Left, why_not_moved
 from lt_compat.migration.edits import Edit
 from lt_compat.migration.statements import Frame, Item, comments_in, frame_of, from_import, is_multiline
 from lt_compat.names import Owner
-from lt_compat.reading.imports import written
+from lt_compat.reading.imports import Statement, written
 from lt_compat.reading.resolution import resolve
 from lt_compat.reading.syntax import Syntax
 from lt_compat.reading.usage import Binding, Usage, offered_by_star
@@ -27,14 +27,14 @@ class Rewriting:
 
 
 def rewritten(usage: Usage, plans: Sequence[AliasPlan]) -> Iterator[Rewriting]:
-    """Yield what becomes of each statement that imports something of Lightning's."""
-    by_statement: dict[cst.Import | cst.ImportFrom, list[Binding]] = {}
+    """Yield what becomes of each statement that binds something of Lightning's."""
+    by_statement: dict[Statement, list[Binding]] = {}
     for binding in usage.bindings:
         by_statement.setdefault(binding.name.statement, []).append(binding)
     plan_of = {id(binding): plan for plan in plans for binding in plan.bindings}
     for statement, bindings in by_statement.items():
         job = _Statement(usage, bindings, plan_of, Rewriting())
-        yield _import(statement, job) if isinstance(statement, cst.Import) else _from(statement, job)
+        yield _rewritten(statement, job)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,30 @@ class _Statement:
         if id(binding) not in self.plan_of:
             name = resolve(binding.name.path)
             yield Left(binding.place.line, name.path, why_not_moved(name))
+
+
+def _rewritten(statement: Statement, job: _Statement) -> Rewriting:
+    match statement:
+        case cst.Import():
+            return _import(statement, job)
+        case cst.ImportFrom():
+            return _from(statement, job)
+    return _assigned(statement, job)
+
+
+def _assigned(statement: cst.Assign, job: _Statement) -> Rewriting:
+    """Rewrite `pl = import_module("lightning.pytorch")`: the string, with lines added below."""
+    (binding,) = job.bindings
+    if plan := job.plan(binding):
+        syntax, result = job.usage.syntax, job.result
+        string = binding.name.alias
+        assert isinstance(string, cst.SimpleString)
+        result.edits.append(Edit(*syntax.span(string), f"{string.prefix}{string.quote}{plan.target}{string.quote}"))
+        result.modules.update({plan.target, *(owner.module for owner in plan.direct)})
+        frame = frame_of(statement, syntax)
+        if lines := _direct_imports(plan.direct.items(), frame):
+            result.edits.append(_below(syntax.span(statement)[1], lines, frame=frame, syntax=syntax))
+    return job.result
 
 
 def _import(statement: cst.Import, job: _Statement) -> Rewriting:

@@ -7,6 +7,7 @@ from typing import Final
 
 import libcst as cst
 
+from lt_compat.reading.imports import Statement
 from lt_compat.reading.syntax import Syntax
 
 _PRAGMA: Final = re.compile(r"#\s*(noqa|type:|pyright:|pylint:|ruff:|isort:|pragma:)", re.IGNORECASE)
@@ -56,7 +57,7 @@ class Frame:
         return f"{beside}{self.newline}{self.indent}".join(statements)
 
 
-def frame_of(statement: cst.Import | cst.ImportFrom, syntax: Syntax) -> Frame:
+def frame_of(statement: Statement, syntax: Syntax) -> Frame:
     """Return the surroundings of a statement."""
     start, _ = syntax.span(statement)
     before = syntax.code[syntax.code.rfind(b"\n", 0, start) + 1 : start].decode()

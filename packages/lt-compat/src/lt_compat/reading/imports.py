@@ -1,4 +1,4 @@
-"""What an import statement binds to something of Lightning's."""
+"""What a statement binds to something of Lightning's."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,13 +12,17 @@ STAR: Final = "*"
 """The local name that `from module import *` stands for."""
 
 
+Statement = cst.Import | cst.ImportFrom | cst.Assign
+"""What binds a name to something imported; an assignment does by `importlib.import_module("lightning")`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """One name that an import statement binds."""
+    """One name that a statement binds."""
 
-    statement: cst.Import | cst.ImportFrom
-    alias: cst.ImportAlias | None
-    """The part of the statement that binds it; ``None``: a star."""
+    statement: Statement
+    alias: cst.ImportAlias | cst.SimpleString | None
+    """The part of the statement that says what's imported; ``None``: a star."""
     local: str
     bound: str
     """What the local name stands for."""
@@ -26,14 +30,20 @@ class Imported:
     """What the statement names: of `import lightning.pytorch`, which binds `lightning`, the whole."""
 
 
-def imported(statement: cst.Import | cst.ImportFrom) -> Iterator[Imported]:
+def imported(statement: Statement) -> Iterator[Imported]:
     """Yield each name that a statement binds to something of Lightning's.
 
     >>> statement = cst.parse_module("from lightning.pytorch import Trainer as T, Callback").body[0].body[0]
     >>> [(one.local, one.path) for one in imported(statement)]
     [('T', 'lightning.pytorch.Trainer'), ('Callback', 'lightning.pytorch.Callback')]
     """
-    found = _by_import(statement) if isinstance(statement, cst.Import) else _by_from(statement)
+    match statement:
+        case cst.Import():
+            found = _by_import(statement)
+        case cst.ImportFrom():
+            found = _by_from(statement)
+        case _:
+            found = _by_assignment(statement)
     return (one for one in found if is_lightning(one.path))
 
 
@@ -74,3 +84,12 @@ def _by_from(statement: cst.ImportFrom) -> Iterator[Imported]:
     for alias in statement.names:
         path = f"{module}.{alias.evaluated_name}"
         yield Imported(statement, alias, alias.evaluated_alias or alias.evaluated_name, path, path)
+
+
+def _by_assignment(statement: cst.Assign) -> Iterator[Imported]:
+    match statement:
+        case cst.Assign(
+            targets=[cst.AssignTarget(target=cst.Name(value=local))],
+            value=cst.Call(func=function, args=[cst.Arg(keyword=None, value=cst.SimpleString() as string)]),
+        ) if written(function)[-1:] == ("import_module",):
+            yield Imported(statement, string, local, string.raw_value, string.raw_value)

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import libcst as cst
-from libcst.metadata import ImportAssignment, Scope
+from libcst.metadata import Assignment, ImportAssignment, Scope
 
 from lt_compat.modules import ROOTS
 from lt_compat.names import Owner, names_of
-from lt_compat.reading.imports import STAR, Imported, imported, is_lightning, written
+from lt_compat.reading.imports import STAR, Imported, Statement, imported, is_lightning, written
 from lt_compat.reading.resolution import Resolved, Standing, resolve
 from lt_compat.reading.syntax import Dotted, Place, Syntax, parse
 
@@ -20,7 +20,7 @@ _CHAIN: Final = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?:\.\w+)+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A local name that an import statement binds to something of Lightning's."""
+    """A local name that a statement binds to something of Lightning's."""
 
     name: Imported
     scope: Scope | None
@@ -119,7 +119,7 @@ class _Lookup:
 
     def __init__(self, syntax: Syntax, bindings: Iterable[Binding]) -> None:
         self._syntax = syntax
-        self._by_name: dict[tuple[cst.CSTNode, str], list[Binding]] = {}
+        self._by_name: dict[tuple[cst.CSTNode | None, str], list[Binding]] = {}
         self._stars: list[Binding] = []
         self._classes = {node.name.value: node for node in syntax.nodes() if isinstance(node, cst.ClassDef)}
         for binding in bindings:
@@ -134,12 +134,8 @@ class _Lookup:
             return ()
         if not (assignments := scope[name]):
             return self._by_star(name)
-        return tuple(
-            binding
-            for assignment in assignments
-            if isinstance(assignment, ImportAssignment)
-            for binding in self._by_name.get((assignment.node, name), ())
-        )
+        statements = [self._statement(assignment) for assignment in assignments if isinstance(assignment, Assignment)]
+        return tuple(binding for statement in statements for binding in self._by_name.get((statement, name), ()))
 
     def resolved(self, node: cst.CSTNode) -> Resolved | None:
         """Return what of Lightning's an expression is, if it's a dotted name of something of Lightning's."""
@@ -160,6 +156,13 @@ class _Lookup:
                 waiting += [local] if local and local not in seen else []
         return None
 
+    def _statement(self, assignment: Assignment) -> cst.CSTNode | None:
+        """Return the statement that binds a name: of an assignment, it's around the name and its target."""
+        if isinstance(assignment, ImportAssignment):
+            return assignment.node
+        target = self._syntax.parent(assignment.node)
+        return self._syntax.parent(target) if target is not None else None
+
     def _by_star(self, name: str) -> tuple[Binding, ...]:
         offering = [star for star in self._stars if name in names_of(resolve(star.name.path).key)]
         return tuple(offering[-1:])
@@ -175,7 +178,7 @@ def _bindings(syntax: Syntax) -> list[Binding]:
     return [
         Binding(one, syntax.scope(statement), syntax.place(one.alias or statement))
         for statement in syntax.nodes()
-        if isinstance(statement, cst.Import | cst.ImportFrom)
+        if isinstance(statement, Statement)
         for one in imported(statement)
     ]
 
@@ -234,7 +237,9 @@ def _strings(node: cst.CSTNode, syntax: Syntax) -> Iterator[PathString]:
     if not isinstance(parent, cst.Expr | cst.ConcatenatedString) and not _is_annotation(node, syntax):
         call = syntax.parent(parent) if isinstance(parent, cst.Arg) else None
         passed_to = ".".join(written(call.func)) if isinstance(call, cst.Call) else ""
-        yield PathString(_dotted_in_string(found, node, syntax), passed_to, syntax.place(node))
+        assigned = syntax.parent(call) if call else None
+        if not isinstance(assigned, cst.Assign) or not any(imported(assigned)):
+            yield PathString(_dotted_in_string(found, node, syntax), passed_to, syntax.place(node))
 
 
 def _is_annotation(node: cst.SimpleString, syntax: Syntax) -> bool:
