@@ -1,3 +1,4 @@
+import copy
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -432,3 +433,104 @@ def test_weights_only_is_passed_on(new_run: NewRun, tmp_path: Path) -> None:
 
 def test_a_batch_that_is_not_watched_reads_nothing_of_the_run() -> None:
     ModelCheckpoint().on_train_batch_end(None, None, None, None, 0)  # type: ignore[arg-type]  # no run is needed
+
+
+# --- what code written for Lightning reads, changes and overrides ---
+
+
+def test_what_it_was_told_can_be_read() -> None:
+    checkpoint = ModelCheckpoint(save_weights_only=True, verbose=True, auto_insert_metric_name=False)
+    assert (checkpoint.save_weights_only, checkpoint.verbose, checkpoint.auto_insert_metric_name) == (True, True, False)
+    assert (checkpoint.STARTING_VERSION, checkpoint.every_n_epochs) == (1, 1)
+
+
+def test_folder_and_names_may_be_assigned_before_a_run(new_run: NewRun, tmp_path: Path) -> None:
+    checkpoint = ModelCheckpoint(save_last=False)
+    checkpoint.dirpath, checkpoint.filename, checkpoint.save_last = tmp_path / "mine", "model-{step}", True
+    checkpoint.CHECKPOINT_NAME_LAST = "newest-{epoch}"  # type: ignore[misc]  # as Lightning's documentation shows it
+    new_run(checkpoint).fit(epochs=2)
+    assert files(tmp_path / "mine") == ["model-step=20.ckpt", "newest-epoch=1.ckpt"]
+
+
+def test_the_best_path_may_be_assigned() -> None:
+    checkpoint = ModelCheckpoint()
+    checkpoint.best_model_path = "elsewhere.ckpt"
+    assert checkpoint.state_dict()["best_model_path"] == "elsewhere.ckpt"
+
+
+def test_a_subclass_sets_the_fixed_parts_of_names(new_run: NewRun, tmp_path: Path) -> None:
+    class Named(ModelCheckpoint):
+        CHECKPOINT_JOIN_CHAR = "_"
+        CHECKPOINT_EQUALS_CHAR = ""
+        FILE_EXTENSION = ".pt"
+        STARTING_VERSION = 5
+
+    for _ in range(2):
+        new_run(Named(tmp_path)).fit()
+    assert files(tmp_path) == ["epoch0_step10-v5.pt", "epoch0_step10.pt"]
+
+
+def test_a_subclass_names_checkpoints(new_run: NewRun, tmp_path: Path) -> None:
+    class Upper(ModelCheckpoint):
+        def format_checkpoint_name(
+            self, metrics: Any, filename: Any = None, ver: Any = None, prefix: Any = None
+        ) -> str:
+            return super().format_checkpoint_name(metrics, filename, ver, "MY")
+
+    new_run(Upper(tmp_path)).fit()
+    assert files(tmp_path) == ["MY-epoch=0-step=10.ckpt"]
+
+
+def test_a_subclass_does_more_when_it_saves_and_removes(new_run: NewRun, tmp_path: Path) -> None:
+    done: list[str] = []
+
+    class Uploads(ModelCheckpoint):
+        def _save_checkpoint(self, trainer: Any, filepath: str) -> None:
+            super()._save_checkpoint(trainer, filepath)
+            done.append(f"save {Path(filepath).name}")
+
+        def _remove_checkpoint(self, trainer: Any, filepath: str) -> None:
+            done.append(f"remove {Path(filepath).name}")
+            super()._remove_checkpoint(trainer, filepath)
+
+    new_run(Uploads(tmp_path)).fit(epochs=2)
+    assert done == ["save epoch=0-step=10.ckpt", "save epoch=1-step=20.ckpt", "remove epoch=0-step=10.ckpt"]
+    assert files(tmp_path) == ["epoch=1-step=20.ckpt"]
+
+
+def test_a_subclass_says_when_nothing_is_saved(new_run: NewRun, tmp_path: Path) -> None:
+    class AfterWarmUp(ModelCheckpoint):
+        def _should_skip_saving_checkpoint(self, trainer: Any) -> bool:
+            return trainer.current_epoch < 1 or super()._should_skip_saving_checkpoint(trainer)
+
+    new_run(AfterWarmUp(tmp_path, save_top_k=-1)).fit(epochs=2)
+    assert files(tmp_path) == ["epoch=1-step=20.ckpt"]
+
+
+def test_a_subclass_with_a_method_that_is_never_called_hears_of_it() -> None:
+    with pytest.warns(
+        UserWarning, match=r"`Mine` defines `_save_last_checkpoint`, which lt never calls. Override `_sa"
+    ):
+        type("Mine", (ModelCheckpoint,), {"_save_last_checkpoint": lambda self, trainer, candidates: None})
+
+
+def test_names_are_asked_for_by_position_too() -> None:
+    assert ModelCheckpoint().format_checkpoint_name({"epoch": 1}, "{epoch}", 2) == "epoch=1-v2.ckpt"
+
+
+def test_it_says_whether_a_file_is_there(new_run: NewRun, tmp_path: Path) -> None:
+    checkpoint = ModelCheckpoint(tmp_path)
+    run = new_run(checkpoint).fit()
+    assert checkpoint.file_exists(checkpoint.best_model_path, run)
+    assert not checkpoint.file_exists(tmp_path / "other.ckpt", run)
+
+
+def test_a_copy_has_names_of_its_own() -> None:
+    class Uploads(ModelCheckpoint):
+        pass
+
+    original = Uploads("folder", filename="a")
+    twin = copy.deepcopy(original)
+    twin.filename = "b"
+    assert (original.filename, twin.filename) == ("a", "b")
+    assert twin.format_checkpoint_name({}).endswith("folder/b.ckpt")

@@ -8,8 +8,6 @@ from pathlib import Path
 from lt_callbacks.run import Run
 from lt_interfaces.commit import commit_file, commit_folder, remove_committed
 
-_FIRST_VERSION = 1
-
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
     """Whether a path is a URL rather than a local file.
@@ -47,7 +45,12 @@ def default_folder(trainer: Run) -> str:
 
 
 def free_path(
-    stem: str, extension: str, *, replacing: str | None = None, exists: Callable[[str], bool] = os.path.lexists
+    stem: str,
+    extension: str,
+    *,
+    replacing: str | None = None,
+    exists: Callable[[str], bool] = os.path.lexists,
+    first_version: int = 1,
 ) -> str:
     """Return ``stem + extension``, with ``-v1``, ``-v2``, ... where that name is taken by somebody else.
 
@@ -56,12 +59,13 @@ def free_path(
         extension: with its dot.
         replacing: a path that may be overwritten.
         exists: tells whether a path is taken.
+        first_version: the number tried first.
 
     >>> free_path("a", ".ckpt", exists={"a.ckpt", "a-v1.ckpt"}.__contains__)
     'a-v2.ckpt'
     """
     path = stem + extension
-    version = _FIRST_VERSION
+    version = first_version
     while path != replacing and exists(path):
         path = f"{stem}-v{version}{extension}"
         version += 1

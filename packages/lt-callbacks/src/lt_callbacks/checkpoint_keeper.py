@@ -1,7 +1,7 @@
 """What a due checkpoint means: its name, whether it's among the best, ``last``, and what it displaces."""
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from lt_callbacks.checkpoint_folder import free_path, is_remote, join, may_remove, point_to
+from lt_callbacks.checkpoint_folder import free_path, is_remote, may_remove, point_to
 from lt_callbacks.checkpoint_names import NameTemplate
 from lt_callbacks.kept_checkpoints import KeptCheckpoints
 from lt_callbacks.run import Run
@@ -27,11 +27,18 @@ class NameStyle:
     equals: str = "="
     last: str = "last"
     extension: str = ".ckpt"
+    first_version: int = 1
+    """The number of the first file whose name was taken."""
     insert_names: bool = True
+
+    @property
+    def epoch_and_step(self) -> str:
+        """The file name where the user gave none."""
+        return self.join.join(["{epoch}", "{step}"])
 
     def template(self, filename: str | None) -> NameTemplate:
         """Return the template of a file name, by default the one of epoch and step."""
-        return NameTemplate(filename or self.join.join(["{epoch}", "{step}"]), self.insert_names, self.equals)
+        return NameTemplate(filename or self.epoch_and_step, self.insert_names, self.equals)
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,16 @@ class KeepingRules:
     enable_version_counter: bool = True
 
 
+@dataclass(frozen=True)
+class SavingActions:
+    """What the callback does itself, so that its subclasses may do it otherwise."""
+
+    name: Callable[[Mapping[str, Tensor | float], str | None], str]
+    """Returns the path of a checkpoint with these metrics, by a template or the callback's own."""
+    save: Callable[[Run, str], None]
+    remove: Callable[[Run, str], None]
+
+
 class CheckpointKeeper:
     """Saves due checkpoints and deletes displaced ones, in an order that survives a kill at any moment.
 
@@ -53,8 +70,9 @@ class CheckpointKeeper:
     Everything is decided on values over all ranks, and rank 0 says which names are free: call it on every rank.
     """
 
-    def __init__(self, rules: KeepingRules, style: NameStyle, kept: KeptCheckpoints) -> None:
+    def __init__(self, rules: KeepingRules, style: NameStyle, kept: KeptCheckpoints, actions: SavingActions) -> None:
         self.rules = rules
+        self._actions = actions
         self.style = style
         self.kept = kept
         self.folder = ""
@@ -104,7 +122,7 @@ class CheckpointKeeper:
             raise
         for path in before.displaced_by(self.kept):
             if may_remove(path, folder=self.folder, resumed_from=trainer.ckpt_path):
-                trainer.remove_checkpoint(path)
+                self._actions.remove(trainer, path)
 
     def _keep_among_best(self, trainer: Run, *, has_validated: bool) -> str | None:
         """Save and return the path, or return ``None`` when it isn't among the best."""
@@ -148,7 +166,7 @@ class CheckpointKeeper:
     def _write(self, trainer: Run, path: str) -> None:
         before, self.saved_step = self.saved_step, trainer.global_step  # what's saved knows that it was
         try:
-            trainer.save_checkpoint(path, weights_only=self.rules.weights_only)
+            self._actions.save(trainer, path)
         except BaseException:
             self.saved_step = before
             raise
@@ -156,13 +174,15 @@ class CheckpointKeeper:
     def _new_path(self, trainer: Run, filename: str | None, *, replacing: str | None) -> str:
         """Return the path of a checkpoint saved now, one that's free unless it may be replaced. Collective."""
         template = self.style.template(filename)
-        stem = join(self.folder, template.fill(_metrics_over_ranks(trainer, template.metric_names)))
+        extension = self.style.extension
+        path = self._actions.name(_metrics_over_ranks(trainer, template.metric_names), filename)
         if not self.rules.enable_version_counter:
-            return stem + self.style.extension
-        path = ""
+            return path
         if trainer.is_global_zero:
-            is_taken = partial(_is_taken, trainer, self.kept.paths())
-            path = free_path(stem, self.style.extension, replacing=replacing, exists=is_taken)
+            is_known = partial(_is_known_or_taken, trainer, self.kept.paths())
+            first = self.style.first_version
+            stem = path.removesuffix(extension)
+            path = free_path(stem, extension, replacing=replacing, exists=is_known, first_version=first)
         agreed: str = trainer.broadcast(path)
         return agreed
 
@@ -172,7 +192,7 @@ class CheckpointKeeper:
         except MisconfigurationException as error:
             # The failure that ends the run matters more than the file's name.
             rank_zero_warn(f"{error} The checkpoint of this failure gets the default name.")
-            return self._new_path(trainer, None, replacing=None)
+            return self._new_path(trainer, self.style.epoch_and_step, replacing=None)
 
     def _tell_missing(self, trainer: Run, *, has_validated: bool) -> None:
         monitor, logged = self.rules.monitor, sorted(trainer.callback_metrics)
@@ -189,10 +209,13 @@ class CheckpointKeeper:
             rank_zero_info(f"Epoch {trainer.current_epoch}, step {trainer.global_step}: {what}.")
 
 
-def _is_taken(trainer: Run, kept: Collection[str], path: str) -> bool:
+def _is_known_or_taken(trainer: Run, kept: Collection[str], path: str) -> bool:
     """Say whether something is at a path, or will be when what's written in the background is there."""
-    if path in kept:
-        return True
+    return path in kept or is_taken(trainer, path)
+
+
+def is_taken(trainer: Run, path: str) -> bool:
+    """Say whether something is at a path, local or remote."""
     return trainer.has_checkpoint(path) if is_remote(path) else os.path.lexists(path)
 
 

@@ -5,22 +5,40 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from torch import Tensor
 
 from lt_callbacks.checkpoint import Checkpoint
 from lt_callbacks.checkpoint_folder import absolute, default_folder, is_remote, join
-from lt_callbacks.checkpoint_keeper import CheckpointKeeper, KeepingRules, NameStyle
+from lt_callbacks.checkpoint_keeper import CheckpointKeeper, KeepingRules, NameStyle, SavingActions, is_taken
 from lt_callbacks.evaluation_timing import decides_at_train_epoch_end, validation_may_follow
+from lt_callbacks.fields_of_records import FieldOf
 from lt_callbacks.kept_checkpoints import KeptCheckpoints
 from lt_callbacks.run import Run
 from lt_callbacks.saving_triggers import SavingTriggers
 from lt_callbacks.top_k import KEEP_ALL, TopK, check_mode
+from lt_callbacks.unheard_overrides import warn_of_unheard_overrides
 from lt_interfaces.commit import commit_text, visible_entries
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.rank_zero import rank_zero_warn
 from lt_interfaces.states import TrainerFn
+
+_UNHEARD: Final = (
+    "_save_topk_checkpoint",
+    "_save_last_checkpoint",
+    "_save_monitor_checkpoint",
+    "_save_none_monitor_checkpoint",
+    "_update_best_and_save",
+    "_monitor_candidates",
+    "_format_checkpoint_name",
+    "_get_metric_interpolated_filepath_name",
+    "_should_remove_checkpoint",
+    "_link_checkpoint",
+)
+_INSTEAD: Final = (
+    "`_save_checkpoint`, `_remove_checkpoint`, `_should_skip_saving_checkpoint` or `format_checkpoint_name`"
+)
 
 
 @dataclass
@@ -78,6 +96,11 @@ class ModelCheckpoint(Checkpoint):
     CHECKPOINT_EQUALS_CHAR: ClassVar[str] = "="
     CHECKPOINT_NAME_LAST: ClassVar[str] = "last"
     FILE_EXTENSION: ClassVar[str] = ".ckpt"
+    STARTING_VERSION: ClassVar[int] = 1
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        warn_of_unheard_overrides(cls, _UNHEARD, instead=_INSTEAD)
 
     def __init__(
         self,
@@ -108,15 +131,10 @@ class ModelCheckpoint(Checkpoint):
             every_n_epochs=every_n_epochs,
             train_time_interval=train_time_interval,
         )
-        style = NameStyle(
-            join=self.CHECKPOINT_JOIN_CHAR,
-            equals=self.CHECKPOINT_EQUALS_CHAR,
-            last=self.CHECKPOINT_NAME_LAST,
-            extension=self.FILE_EXTENSION,
-            insert_names=auto_insert_metric_name,
-        )
         rules = KeepingRules(filename, monitor, verbose, save_last, save_weights_only, enable_version_counter)
-        self._keeper = CheckpointKeeper(rules, style, KeptCheckpoints(TopK(save_top_k, mode)))
+        actions = SavingActions(self.format_checkpoint_name, self._save_checkpoint, self._remove_checkpoint)
+        style = self._style(auto_insert_metric_name)
+        self._keeper = CheckpointKeeper(rules, style, KeptCheckpoints(TopK(save_top_k, mode)), actions)
         self._watch = _Watch()
         self._resumed: dict[str, Any] | None = None
         """What the last three knew in the run that's resumed, until training starts."""
@@ -125,20 +143,25 @@ class ModelCheckpoint(Checkpoint):
 
     # --- what it was told and what it keeps, under the names that users read ---
 
+    filename = FieldOf[str | None]("_keeper.rules")
+    monitor = FieldOf[str | None]("_keeper.rules")
+    verbose = FieldOf[bool]("_keeper.rules")
+    save_last = FieldOf[bool | str | None]("_keeper.rules")
+    save_weights_only = FieldOf[bool]("_keeper.rules", "weights_only")
+    auto_insert_metric_name = FieldOf[bool]("_keeper.style", "insert_names")
+    every_n_epochs = FieldOf[int]("_triggers")
+    best_model_path = FieldOf[str]("_keeper.kept")  # without `monitor` the newest; empty when nothing was saved
+    last_model_path = FieldOf[str]("_keeper.kept")
+    current_score = FieldOf[Tensor | None]("_keeper.kept")
+
     @property
     def dirpath(self) -> str | None:
         """The folder of the checkpoints; unless given, it's known from ``setup`` on."""
         return self._dirpath
 
-    @property
-    def filename(self) -> str | None:
-        """The template of file names."""
-        return self._keeper.rules.filename
-
-    @property
-    def monitor(self) -> str | None:
-        """The metric that decides what's kept."""
-        return self._keeper.rules.monitor
+    @dirpath.setter
+    def dirpath(self, folder: str | os.PathLike[str] | None) -> None:
+        self._dirpath = None if folder is None else absolute(folder)
 
     @property
     def mode(self) -> str:
@@ -149,21 +172,6 @@ class ModelCheckpoint(Checkpoint):
     def save_top_k(self) -> int:
         """How many are kept; -1: all."""
         return self._keeper.kept.top_k.k
-
-    @property
-    def save_last(self) -> bool | str | None:
-        """Whether, or as a link, the newest state is kept as ``last``."""
-        return self._keeper.rules.save_last
-
-    @property
-    def every_n_epochs(self) -> int:
-        """The epoch trigger; 0: off."""
-        return self._triggers.every_n_epochs
-
-    @property
-    def best_model_path(self) -> str:
-        """The best by ``monitor``, or the newest without; empty when nothing was saved."""
-        return self._keeper.kept.best_model_path
 
     @property
     def best_model_score(self) -> Tensor | None:
@@ -185,15 +193,16 @@ class ModelCheckpoint(Checkpoint):
         """The score of ``kth_best_model_path``, which a new one has to beat once ``save_top_k`` are kept."""
         return self._keeper.kept.top_k.kth_score
 
-    @property
-    def last_model_path(self) -> str:
-        """Where ``last`` is; empty while there's none."""
-        return self._keeper.kept.last_model_path
-
-    @property
-    def current_score(self) -> Tensor | None:
-        """The value of ``monitor`` that was last decided on."""
-        return self._keeper.kept.current_score
+    def _style(self, insert_names: bool) -> NameStyle:
+        """Return the fixed parts of names as they're now: users set the class's constants on instances, too."""
+        return NameStyle(
+            join=self.CHECKPOINT_JOIN_CHAR,
+            equals=self.CHECKPOINT_EQUALS_CHAR,
+            last=self.CHECKPOINT_NAME_LAST,
+            extension=self.FILE_EXTENSION,
+            first_version=self.STARTING_VERSION,
+            insert_names=insert_names,
+        )
 
     # --- what survives a resume ---
 
@@ -223,15 +232,21 @@ class ModelCheckpoint(Checkpoint):
         self,
         metrics: Mapping[str, Tensor | float],
         filename: str | None = None,
-        *,
         ver: int | None = None,
         prefix: str | None = None,
     ) -> str:
-        """Return the path that a checkpoint with these metrics would get, in ``dirpath`` once that's known."""
-        style = self._keeper.style
+        """Return the path of a checkpoint with these metrics, in ``dirpath`` once that's known.
+
+        Override it for names of your own; they have to end in ``FILE_EXTENSION``.
+        """
+        style = self._style(self.auto_insert_metric_name)
         name = style.template(filename or self.filename).fill(metrics)
         parts = [prefix, name, None if ver is None else f"v{ver}"]
         return join(self.dirpath or "", style.join.join(part for part in parts if part) + style.extension)
+
+    def file_exists(self, filepath: str | os.PathLike[str], trainer: Run) -> bool:
+        """Return whether rank 0 finds something at a path. Collective."""
+        return bool(trainer.broadcast(is_taken(trainer, str(filepath))))
 
     def check_monitor_top_k(self, trainer: Run, current: Tensor | None = None) -> bool:
         """Return whether a checkpoint with this score would be kept, if all ranks say so. Collective."""
@@ -253,6 +268,7 @@ class ModelCheckpoint(Checkpoint):
 
     def setup(self, trainer: Run, pl_module: Any, stage: str) -> None:
         self._dirpath = self._keeper.folder = trainer.broadcast(self._dirpath or absolute(default_folder(trainer)))
+        self._keeper.style = self._style(self.auto_insert_metric_name)
         self._has_remote = trainer.has_checkpoint
         if stage != TrainerFn.FITTING:
             return
@@ -275,7 +291,11 @@ class ModelCheckpoint(Checkpoint):
         self._keeper.kept = trainer.broadcast(self._keeper.kept)
 
     def on_train_batch_end(self, trainer: Run, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if not self._triggers.watches_batches or self._is_idle(trainer) or not self._batch_is_due(trainer):
+        if (
+            not self._triggers.watches_batches
+            or self._should_skip_saving_checkpoint(trainer)
+            or not self._batch_is_due(trainer)
+        ):
             return
         self._watch.is_deferred = self._must_wait(trainer)
         if not self._watch.is_deferred:
@@ -283,38 +303,29 @@ class ModelCheckpoint(Checkpoint):
 
     def on_validation_end(self, trainer: Run, pl_module: Any) -> None:
         self._watch.has_validated |= not trainer.sanity_checking
-        if self._is_idle(trainer):
+        if self._should_skip_saving_checkpoint(trainer):
             return
-        at_validation_end = not decides_at_train_epoch_end(trainer, self.save_on_train_epoch_end)
+        at_validation_end = not self._should_save_on_train_epoch_end(trainer)
         is_due = at_validation_end and self._triggers.epoch_is_due(trainer.current_epoch)
         if is_due or (self._watch.is_deferred and not self._metric_is_missing(trainer)):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Run, pl_module: Any) -> None:
-        if self._is_idle(trainer):
+        if self._should_skip_saving_checkpoint(trainer):
             return
-        at_epoch_end = decides_at_train_epoch_end(trainer, self.save_on_train_epoch_end)
+        at_epoch_end = self._should_save_on_train_epoch_end(trainer)
         if self._watch.is_deferred or (at_epoch_end and self._triggers.epoch_is_due(trainer.current_epoch)):
             self._save(trainer)
 
     def on_exception(self, trainer: Run, pl_module: Any, exception: BaseException) -> None:
-        if self.save_on_exception and not self._is_idle(trainer):
+        if self.save_on_exception and not self._should_skip_saving_checkpoint(trainer):
             self._keeper.keep_failure(trainer)
             self._announce(trainer)
 
     def on_train_end(self, trainer: Run, pl_module: Any) -> None:
-        if self.save_last and not self.last_model_path and not self._is_idle(trainer):
+        if self.save_last and not self.last_model_path and not self._should_skip_saving_checkpoint(trainer):
             self._keeper.keep_last(trainer)
             self._announce(trainer)
-
-    def _is_idle(self, trainer: Run) -> bool:
-        """Whether nothing may be saved now: this is no real fitting, or this step's checkpoint exists."""
-        return (
-            self._keeper.saved_step == trainer.global_step
-            or trainer.sanity_checking
-            or bool(trainer.fast_dev_run)
-            or trainer.state.fn is not TrainerFn.FITTING
-        )
 
     def _batch_is_due(self, trainer: Run) -> bool:
         """Whether one of the batch triggers says so. Collective where time decides: rank 0's clock counts."""
@@ -330,7 +341,7 @@ class ModelCheckpoint(Checkpoint):
             return False
         is_about_to_be_renewed = (
             trainer.is_last_batch
-            and not decides_at_train_epoch_end(trainer, self.save_on_train_epoch_end)
+            and not self._should_save_on_train_epoch_end(trainer)
             and validation_may_follow(trainer)
         )
         return is_about_to_be_renewed or self._metric_is_missing(trainer)
@@ -350,6 +361,29 @@ class ModelCheckpoint(Checkpoint):
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.after_save_checkpoint(self)
+
+    # --- private, but subclasses in code written for Lightning override them by these names ---
+
+    def _should_skip_saving_checkpoint(self, trainer: Run) -> bool:
+        """Say whether nothing may be saved now: this is no real fitting, or this step's checkpoint exists."""
+        return (
+            self._keeper.saved_step == trainer.global_step
+            or trainer.sanity_checking
+            or bool(trainer.fast_dev_run)
+            or trainer.state.fn is not TrainerFn.FITTING
+        )
+
+    def _should_save_on_train_epoch_end(self, trainer: Run) -> bool:
+        """Say whether checkpoints are made when the training epoch ends, rather than after validation."""
+        return decides_at_train_epoch_end(trainer, self.save_on_train_epoch_end)
+
+    def _save_checkpoint(self, trainer: Run, filepath: str) -> None:
+        """Write a checkpoint that's due."""
+        trainer.save_checkpoint(filepath, weights_only=self.save_weights_only)
+
+    def _remove_checkpoint(self, trainer: Run, filepath: str) -> None:
+        """Remove a checkpoint that was displaced."""
+        trainer.remove_checkpoint(filepath)
 
 
 def _check_save_top_k(save_top_k: int, monitor: str | None) -> None:
