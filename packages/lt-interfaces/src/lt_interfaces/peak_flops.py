@@ -1,0 +1,75 @@
+"""What devices can do at best, in floating-point operations per second.
+
+The rates are those of NVIDIA's data sheets, with tensor cores and without sparsity, which no ordinary training uses.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+
+from lt_interfaces.rank_zero import rank_zero_warn
+
+_TF32: Final = "tfloat32"
+_Rates = Mapping[torch.dtype | str, float]
+
+
+def _rates(float32: float, tf32: float | None, half: float, int8: float | None, bfloat16: bool = True) -> _Rates:
+    """Return the rates of a device, given in teraFLOPs per second; the same for float16 and bfloat16."""
+    found: dict[torch.dtype | str, float | None] = {
+        torch.float32: float32,
+        _TF32: tf32,
+        torch.float16: half,
+        torch.bfloat16: half if bfloat16 else None,
+        torch.int8: int8,
+    }
+    return {dtype: rate * 1e12 for dtype, rate in found.items() if rate is not None}
+
+
+_H100: Final = _rates(67, 494.7, 989.4, 1978.9)
+# The first that's part of the device's name counts.
+_DEVICES: Final[Mapping[str, _Rates]] = {
+    "b200": _rates(75, 1125, 2250, 4500),
+    "gh200": _H100,
+    "h200": _H100,
+    "h100 pcie": _rates(51, 378, 756, 1513),
+    "h100 nvl": _rates(60, 417.5, 835, 1670.5),
+    "h100": _H100,
+    "a100": _rates(19.5, 156, 312, 624),
+    "rtx a6000": _rates(38.7, 77.4, 154.8, 309.7),
+    "a10g": _rates(31.2, 35, 70, 140),
+    "a10": _rates(31.2, 62.5, 125, 250),
+    "l40s": _rates(91.6, 183, 362, 733),
+    "l40": _rates(90.5, 90.5, 181, 362),
+    "l4": _rates(30.3, 60, 121, 242),
+    "rtx 4090": _rates(82.6, 82.6, 165.2, 660.6),
+    "rtx 3090": _rates(35.6, 35.6, 71, 284),
+    "t4": _rates(8.1, None, 65, 130, bfloat16=False),
+    "v100-sxm": _rates(15.7, None, 125, None, bfloat16=False),
+    "v100-pcie": _rates(14, None, 112, None, bfloat16=False),
+}
+
+
+def get_available_flops(device: torch.device, dtype: torch.dtype | str) -> int | None:
+    """Return the FLOPs per second that a device can do at best in a format; ``None`` where they aren't known.
+
+    float32 means TF32 where `torch.set_float32_matmul_precision` lets matrices be multiplied in that.
+
+    Args:
+        device: a CUDA device; of others nothing is known.
+        dtype: the format that's computed in.
+
+    >>> get_available_flops(torch.device("cpu"), torch.float32) is None
+    True
+    """
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    found = next((rates for part, rates in _DEVICES.items() if part in name.lower()), None)
+    if found is None:
+        rank_zero_warn(f"The FLOPs that {name!r} can do aren't known here; pass `available_flops` to say them.")
+        return None
+    if dtype is torch.float32 and torch.get_float32_matmul_precision() != "highest" and _TF32 in found:
+        dtype = _TF32
+    rate = found.get(dtype)
+    return None if rate is None else int(rate)
