@@ -14,7 +14,9 @@ _TF32: Final = "tfloat32"
 _Rates = Mapping[torch.dtype | str, float]
 
 
-def _rates(float32: float, tf32: float | None, half: float, int8: float | None, bfloat16: bool = True) -> _Rates:
+def _rates(
+    float32: float, half: float, *, tf32: float | None = None, int8: float | None = None, bfloat16: bool = True
+) -> _Rates:
     """Return the rates of a device, given in teraFLOPs per second; the same for float16 and bfloat16."""
     found: dict[torch.dtype | str, float | None] = {
         torch.float32: float32,
@@ -26,27 +28,27 @@ def _rates(float32: float, tf32: float | None, half: float, int8: float | None, 
     return {dtype: rate * 1e12 for dtype, rate in found.items() if rate is not None}
 
 
-_H100: Final = _rates(67, 494.7, 989.4, 1978.9)
+_H100: Final = _rates(67, 989.4, tf32=494.7, int8=1978.9)
 # The first that's part of the device's name counts.
 _DEVICES: Final[Mapping[str, _Rates]] = {
-    "b200": _rates(75, 1125, 2250, 4500),
+    "b200": _rates(75, 2250, tf32=1125, int8=4500),
     "gh200": _H100,
     "h200": _H100,
-    "h100 pcie": _rates(51, 378, 756, 1513),
-    "h100 nvl": _rates(60, 417.5, 835, 1670.5),
+    "h100 pcie": _rates(51, 756, tf32=378, int8=1513),
+    "h100 nvl": _rates(60, 835, tf32=417.5, int8=1670.5),
     "h100": _H100,
-    "a100": _rates(19.5, 156, 312, 624),
-    "rtx a6000": _rates(38.7, 77.4, 154.8, 309.7),
-    "a10g": _rates(31.2, 35, 70, 140),
-    "a10": _rates(31.2, 62.5, 125, 250),
-    "l40s": _rates(91.6, 183, 362, 733),
-    "l40": _rates(90.5, 90.5, 181, 362),
-    "l4": _rates(30.3, 60, 121, 242),
-    "rtx 4090": _rates(82.6, 82.6, 165.2, 660.6),
-    "rtx 3090": _rates(35.6, 35.6, 71, 284),
-    "t4": _rates(8.1, None, 65, 130, bfloat16=False),
-    "v100-sxm": _rates(15.7, None, 125, None, bfloat16=False),
-    "v100-pcie": _rates(14, None, 112, None, bfloat16=False),
+    "a100": _rates(19.5, 312, tf32=156, int8=624),
+    "rtx a6000": _rates(38.7, 154.8, tf32=77.4, int8=309.7),
+    "a10g": _rates(31.2, 70, tf32=35, int8=140),
+    "a10": _rates(31.2, 125, tf32=62.5, int8=250),
+    "l40s": _rates(91.6, 362, tf32=183, int8=733),
+    "l40": _rates(90.5, 181, tf32=90.5, int8=362),
+    "l4": _rates(30.3, 121, tf32=60, int8=242),
+    "rtx 4090": _rates(82.6, 165.2, tf32=82.6, int8=660.6),
+    "rtx 3090": _rates(35.6, 71, tf32=35.6, int8=284),
+    "t4": _rates(8.1, 65, int8=130, bfloat16=False),
+    "v100-sxm": _rates(15.7, 125, bfloat16=False),
+    "v100-pcie": _rates(14, 112, bfloat16=False),
 }
 
 
