@@ -45,9 +45,10 @@ def test_float32_is_tf32_where_torch_may_use_it(monkeypatch: pytest.MonkeyPatch)
     assert get_available_flops(CUDA, torch.float32) == int(156e12)
 
 
-def test_unknown_devices_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "Abacus 3000")
-    with pytest.warns(UserWarning, match="'Abacus 3000'.*`available_flops`"):
+@pytest.mark.parametrize("name", ["Abacus 3000", "NVIDIA RTX A1000", "NVIDIA T400"])
+def test_unknown_devices_are_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: name)
+    with pytest.warns(UserWarning, match=f"'{name}'.*`available_flops`"):
         assert get_available_flops(CUDA, torch.float16) is None
     assert get_available_flops(torch.device("cpu"), torch.float16) is None
 

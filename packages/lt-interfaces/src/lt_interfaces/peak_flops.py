@@ -3,6 +3,7 @@
 The rates are those of NVIDIA's data sheets, with tensor cores and without sparsity, which no ordinary training uses.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -29,7 +30,7 @@ def _rates(
 
 
 _H100: Final = _rates(67, 989.4, tf32=494.7, int8=1978.9)
-# The first that's part of the device's name counts.
+# By a part of the device's name, in whole words; the first that's found counts.
 _DEVICES: Final[Mapping[str, _Rates]] = {
     "b200": _rates(75, 2250, tf32=1125, int8=4500),
     "gh200": _H100,
@@ -47,7 +48,7 @@ _DEVICES: Final[Mapping[str, _Rates]] = {
     "rtx 4090": _rates(82.6, 165.2, tf32=82.6, int8=660.6),
     "rtx 3090": _rates(35.6, 71, tf32=35.6, int8=284),
     "t4": _rates(8.1, 65, int8=130, bfloat16=False),
-    "v100-sxm": _rates(15.7, 125, bfloat16=False),
+    "v100-sxm2": _rates(15.7, 125, bfloat16=False),
     "v100-pcie": _rates(14, 112, bfloat16=False),
 }
 
@@ -67,7 +68,7 @@ def get_available_flops(device: torch.device, dtype: torch.dtype | str) -> int |
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
-    found = next((rates for part, rates in _DEVICES.items() if part in name.lower()), None)
+    found = next((rates for part, rates in _DEVICES.items() if re.search(rf"\b{part}\b", name.lower())), None)
     if found is None:
         rank_zero_warn(f"The FLOPs that {name!r} can do aren't known here; pass `available_flops` to say them.")
         return None
