@@ -94,6 +94,14 @@ class LearningRateFinder(Callback):
 
     def lr_find(self, trainer: TunedRun, pl_module: Any) -> None:
         """Try rates and set the best. Collective with several ranks."""
+        self.search(trainer, pl_module)
+        if self.found_rate is not None:
+            schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+            set_learning_rate(_only_optimizer(trainer), schedulers, self.found_rate)
+
+    def search(self, trainer: TunedRun, pl_module: Any) -> None:
+        """Try rates and let the module hold the best; the optimizer keeps its own. Collective with several ranks."""
+        self.found_rate = None
         if is_quick_trial(trainer, "a learning rate"):
             return
         optimizer = _only_optimizer(trainer)
@@ -103,7 +111,6 @@ class LearningRateFinder(Callback):
         self.found_rate = self.optimal_lr.suggestion() if self._update_attr else None
         if self.found_rate is not None:
             self.set_rate(pl_module, self.found_rate)
-            set_learning_rate(optimizer, [config.scheduler for config in trainer.lr_scheduler_configs], self.found_rate)
             rank_zero_info(f"LearningRateFinder: the learning rate is {self.found_rate:g} now.")
 
     def set_rate(self, pl_module: Any, rate: float) -> None:

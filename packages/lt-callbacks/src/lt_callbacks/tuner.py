@@ -1,5 +1,6 @@
 """Looks for learning rates and batch sizes without training: a front door to the finders."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 from lt_callbacks.batch_size_finder import BatchSizeFinder
@@ -12,6 +13,7 @@ from lt_interfaces.rng import isolate_rng
 from lt_interfaces.roles import Role
 
 Finder = LearningRateFinder | BatchSizeFinder
+Search = Callable[[TunedRun, Any], None]
 
 
 class FittingTrainer(TunedRun, Protocol):
@@ -95,7 +97,7 @@ class Tuner:
             raise MisconfigurationException(message)
         finder = BatchSizeFinder(mode, steps_per_trial, init_val, max_trials, batch_arg_name, margin, max_val)
         data = {"train_dataloaders": train_dataloaders, "val_dataloaders": val_dataloaders, "datamodule": datamodule}
-        self._try(finder, model, data)
+        self._try(finder, finder.tune, model, data)
         if finder.optimal_batch_size is not None:  # once more, as the search may have run in another process
             finder.set_size(self._trainer, self._trainer.lightning_module, finder.optimal_batch_size)
         return finder.optimal_batch_size
@@ -145,12 +147,12 @@ class Tuner:
             min_lr, max_lr, num_training, mode, early_stop_threshold, update_attr=update_attr, attr_name=attr_name
         )
         data = {"train_dataloaders": train_dataloaders, "val_dataloaders": val_dataloaders, "datamodule": datamodule}
-        self._try(finder, model, data)
+        self._try(finder, finder.search, model, data)  # the next `fit` makes its own optimizer, with what's found
         if finder.found_rate is not None:  # once more, as the search may have run in another process
             finder.set_rate(self._trainer.lightning_module, finder.found_rate)
         return finder.optimal_lr
 
-    def _try(self, finder: Finder, model: Any, data: dict[str, Any]) -> None:
+    def _try(self, finder: Finder, search: Search, model: Any, data: dict[str, Any]) -> None:
         """Begin to fit with this finder, which ends it, and leave the Trainer as it was."""
         trainer = self._trainer
         before = list(trainer.callbacks)
@@ -160,7 +162,7 @@ class Tuner:
                 " starts. Use one of the two: remove it, or call `fit` without a Tuner."
             )
             raise MisconfigurationException(message)
-        trainer.callbacks = [_OnlyTries(finder), *before]
+        trainer.callbacks = [_OnlySearches(finder, search), *before]
         try:
             with isolate_rng():
                 trainer.fit(model, **data)
@@ -168,27 +170,27 @@ class Tuner:
             trainer.callbacks = before
 
 
-class _OnlyTries(Callback):
+class _OnlySearches(Callback):
     """Lets a finder search when fitting starts, and ends it there."""
 
     role: ClassVar[Role | None] = Role.TUNER
 
-    def __init__(self, finder: Finder) -> None:
-        self._finder = finder
+    def __init__(self, finder: Finder, search: Search) -> None:
+        self._finder, self._search = finder, search
 
     def on_fit_start(self, trainer: TunedRun, pl_module: Any) -> None:
-        self._finder.tune(trainer, pl_module)
+        self.tune(trainer, pl_module)
         raise EndOfFit
+
+    def tune(self, trainer: TunedRun, pl_module: Any) -> None:
+        """Search."""
+        self._search(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         return self._finder.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._finder.load_state_dict(state_dict)
-
-    def tune(self, trainer: TunedRun, pl_module: Any) -> None:
-        """Try settings and apply the best."""
-        self._finder.tune(trainer, pl_module)
 
 
 def _check_method(method: str, dataloaders: Any) -> None:
