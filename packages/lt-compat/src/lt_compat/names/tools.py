@@ -15,7 +15,7 @@ _TORCH = missing(_NO_PROFILER, "PyTorchProfiler")
 _SIMPLE = missing(_NO_PROFILER, "SimpleProfiler")
 _XLA = missing("lt doesn't run on TPUs.", "XLAProfiler")
 
-_TUNER = owned("lt_callbacks", "Tuner")
+_TUNER = owned("lt_compat.tuner", "Tuner")
 _NO_CLI = "lt-cli isn't there yet. `jsonargparse.CLI` builds a command line from your own function."
 
 _BORING = owned("lt_compat.demos.boring_classes", "BoringDataModule", "BoringModel", "DemoModel")
