@@ -157,6 +157,19 @@ def test_a_dataclass_saves_its_init_fields() -> None:
     assert Model(1).hparams == {"a": 1, "b": 2}
 
 
+def test_what_a_subclass_ignores_is_left_out_though_its_base_has_saved_the_whole_chain() -> None:
+    class Base(HyperparametersMixin):
+        def __init__(self, a: int, b: int) -> None:
+            self.save_hyperparameters(ignore="a")
+
+    class Derived(Base):
+        def __init__(self, a: int, b: int, c: int) -> None:
+            super().__init__(a, b)
+            self.save_hyperparameters(ignore="c")
+
+    assert Derived(1, 2, 3).hparams == {"a": 1, "b": 2}
+
+
 @pytest.mark.parametrize("ignore", ["b", ["b"], ("b", "unknown")])
 def test_ignored_names_are_left_out(ignore: Any) -> None:
     class Model(HyperparametersMixin):

@@ -98,9 +98,13 @@ class HyperparametersMixin:
             hparams, name = _whole_configuration(args), _name_of(args[0], arguments)
         else:
             hparams, name = _named_arguments(args, arguments), "kwargs"
-        hparams = _without(hparams, {ignore} if isinstance(ignore, str) else set(ignore or ()))
+        ignored = {ignore} if isinstance(ignore, str) else set(ignore or ())
+        hparams = _without(hparams, ignored)
         _warn_about_modules(hparams)
         self._set_hparams(hparams)
+        if isinstance(self.hparams, AttributeDict):
+            for one in ignored:  # a class above has saved the whole chain's arguments, those ignored here too
+                self.hparams.pop(one, None)
         self._hparams_name = name
         self._log_hyperparams = logger
         self._hparams_initial = _copy_of(self._hparams)
