@@ -142,7 +142,8 @@ class Recorder:
         """
         results = self.results
         if results is None:
-            message = f"`self.log` can't be used in `{self.hook}`: nothing is logged in this stage."
+            place = "here" if self.hook is None else f"in `{self.hook}`"
+            message = f"`self.log` can't be used {place}: nothing is logged in this stage."
             raise MisconfigurationException(message)
         # Without the loader's index in its name, a value is the same one for all loaders.
         key = (self.hook or "", name, self.dataloader_idx if options.add_dataloader_idx else None)

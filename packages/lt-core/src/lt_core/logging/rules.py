@@ -14,6 +14,10 @@ _REDUCTIONS: dict[Any, Reduction] = {
     "sum": "sum",
     "min": "min",
     "max": "max",
+    # Python's own, which code for Lightning passes too
+    sum: "sum",
+    min: "min",
+    max: "max",
     torch.mean: "mean",
     torch.sum: "sum",
     torch.min: "min",
