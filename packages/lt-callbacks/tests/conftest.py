@@ -66,6 +66,9 @@ class StandInStrategy:
     def supports(self, part: Any) -> bool:
         return part not in self.unsupported
 
+    def load_module_state(self, module: nn.Module, state: Mapping[str, Any]) -> None:
+        module.load_state_dict(state)
+
     def reduce(self, tensor: Tensor, *, op: str) -> Tensor:
         assert op == "mean"
         return tensor / 2

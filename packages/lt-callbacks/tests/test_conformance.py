@@ -10,6 +10,7 @@ from lt_callbacks import (
     BatchSizeFinder,
     DeviceStatsMonitor,
     EarlyStopping,
+    EMAWeightAveraging,
     GradientAccumulationScheduler,
     LambdaCallback,
     LearningRateFinder,
@@ -22,6 +23,7 @@ from lt_callbacks import (
     RichProgressBar,
     Timer,
     TQDMProgressBar,
+    WeightAveraging,
 )
 from lt_interfaces.callback import Callback
 from lt_interfaces.testing import CallbackContract, RoleContract
@@ -55,6 +57,18 @@ class TestDeviceStatsMonitor(CallbackContract):
     @pytest.fixture
     def callback(self) -> Callback:
         return DeviceStatsMonitor()
+
+
+class TestEMAWeightAveraging(CallbackContract):
+    @pytest.fixture
+    def callback(self) -> Callback:
+        return EMAWeightAveraging()
+
+
+class TestWeightAveraging(CallbackContract):
+    @pytest.fixture
+    def callback(self) -> Callback:
+        return WeightAveraging()
 
 
 class TestEarlyStopping(CallbackContract):

@@ -21,6 +21,7 @@ from lt_callbacks.rich_theme import RichProgressBarTheme
 from lt_callbacks.timer import Timer
 from lt_callbacks.tqdm_progress_bar import TQDMProgressBar
 from lt_callbacks.tuner import Tuner
+from lt_callbacks.weight_averaging import EMAWeightAveraging, WeightAveraging
 from lt_interfaces.callback import Callback
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Callback",
     "Checkpoint",
     "DeviceStatsMonitor",
+    "EMAWeightAveraging",
     "EarlyStopping",
     "GradientAccumulationScheduler",
     "LambdaCallback",
@@ -47,5 +49,6 @@ __all__ = [
     "TQDMProgressBar",
     "Timer",
     "Tuner",
+    "WeightAveraging",
     "WriteInterval",
 ]

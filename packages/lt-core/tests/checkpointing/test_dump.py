@@ -186,6 +186,16 @@ def test_module_alone_may_add_keys_to_a_file_of_weights(tmp_path: Path) -> None:
     assert "of callback" not in checkpoint
 
 
+def test_a_callback_may_put_better_weights_into_a_file_of_weights(tmp_path: Path) -> None:
+    class Doubles(Callback):
+        def weights_to_save(self, pl_module: Any, state_dict: Any) -> Any:
+            return {name: 2 * value for name, value in state_dict.items()}
+
+    net = Net()
+    weights = saved(fit(tmp_path, net, Doubles()), tmp_path / "x.ckpt", weights_only=True)["state_dict"]
+    assert torch.equal(weights["layer.weight"], 2 * net.layer.weight)
+
+
 def test_value_that_would_need_pickle_raises_and_leaves_the_previous_file(tmp_path: Path) -> None:
     net, path = Adds(1), tmp_path / "x.ckpt"
     trainer = fit(tmp_path, net)

@@ -5,7 +5,7 @@ from typing import Final
 from lt_compat.names.entries import Names, missing, owned
 
 _LATER = "lt-callbacks doesn't have it yet."
-_AVERAGING = f"{_LATER} `torch.optim.swa_utils.AveragedModel`, updated in `on_train_batch_end`, does the averaging."
+_AVERAGING = f"{_LATER} `WeightAveraging` averages weights; `torch.optim.swa_utils.SWALR` sets the learning rate."
 _TQDM = owned("lt_callbacks", "TQDMProgressBar")
 _RICH = owned("lt_callbacks", "RichProgressBar", "RichProgressBarTheme")
 _BASE = owned("lt_callbacks", "ProgressBar")
@@ -21,7 +21,7 @@ _THROUGHPUT = missing(_LATER + " The progress bar shows batches per second.", "T
 _BATCH_SIZE = owned("lt_callbacks", "BatchSizeFinder")
 _LR = owned("lt_callbacks", "LearningRateFinder")
 _SWA = missing(_AVERAGING, "StochasticWeightAveraging")
-_WEIGHTS = missing(_AVERAGING, "EMAWeightAveraging", "WeightAveraging")
+_WEIGHTS = owned("lt_callbacks", "EMAWeightAveraging", "WeightAveraging")
 
 MODULES: Final[dict[str, Names]] = {
     "pytorch.callbacks": owned(

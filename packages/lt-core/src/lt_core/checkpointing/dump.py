@@ -47,9 +47,17 @@ def checkpoint_of(job: Job, run: FitRun | None, *, weights_only: bool) -> dict[s
         checkpoint[OWN_KEY] = {**_own_state(job, run), "without_state": _without_state(job, checkpoint)}
         job.hooks.notify("on_save_checkpoint", checkpoint)
     else:
+        _let_weights_be_replaced(job, checkpoint)
         job.module.on_save_checkpoint(checkpoint)  # callbacks add to what training resumes from, and there's none
     # States and what hooks added must load without pickle, too; it raises here, while the previous checkpoint is whole.
     return {key: (to_plain if key == OWN_KEY else to_stored)(value, key) for key, value in checkpoint.items()}
+
+
+def _let_weights_be_replaced(job: Job, checkpoint: dict[str, Any]) -> None:
+    """Let callbacks that have better weights than the module's own, such as their average, put these in their place."""
+    for callback in job.callbacks:
+        if hasattr(callback, "weights_to_save"):
+            checkpoint["state_dict"] = callback.weights_to_save(job.model, checkpoint["state_dict"])
 
 
 def _callback_states(job: Job) -> dict[str, Any]:
