@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import yaml
@@ -30,8 +30,16 @@ def observations(folder: Path) -> dict[str, Any]:
     return seen
 
 
-def differences(theirs: Any, ours: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield each place where two observations differ, with what's there on either side."""
+class Difference(NamedTuple):
+    """A place where two observations differ, names and indices joined by ``/``, with what's there on either side."""
+
+    place: str
+    theirs: Any
+    ours: Any
+
+
+def differences(theirs: Any, ours: Any, place: str = "") -> Iterator[Difference]:
+    """Yield each place where two observations differ."""
     if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
         for key in sorted({*theirs, *ours}, key=str):
             there = f"{place}/{key}" if place else str(key)
@@ -40,7 +48,7 @@ def differences(theirs: Any, ours: Any, place: str = "") -> Iterator[tuple[str, 
         for index, (their, our) in enumerate(zip(theirs, ours, strict=True)):
             yield from differences(their, our, f"{place}/{index}")
     elif not _equal(theirs, ours):
-        yield place, theirs, ours
+        yield Difference(place, theirs, ours)
 
 
 def _equal(theirs: Any, ours: Any) -> bool:

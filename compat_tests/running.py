@@ -26,9 +26,9 @@ def without_names(script: Path, folder: Path) -> None:
     _run([str(Path(__file__).parent / "without_lightning.py"), str(script)], folder, {"LT_COMPAT": "off"})
 
 
-def migrate(folder: Path) -> str:
-    """Rewrite the scripts in the folder to import lt, and return what was said."""
-    command = [sys.executable, "-m", "lt_compat", "migrate", str(folder), "--write"]
+def migrate(path: Path) -> str:
+    """Rewrite a script, or all in a folder, to import lt, and return what was said."""
+    command = [sys.executable, "-m", "lt_compat", "migrate", str(path), "--write"]
     return _checked(command, {"LT_COMPAT": "off"})
 
 

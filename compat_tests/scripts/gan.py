@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-import pytorch_lightning as pl
+import lightning_fabric
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -66,7 +66,7 @@ class GAN(LightningModule):
 
 
 def main(folder):
-    pl.seed_everything(5)
+    lightning_fabric.seed_everything(5)
     real = torch.randn(48, 2) * 0.2 + torch.tensor([1.0, -1.0])
     model = GAN()
     checkpoint = ModelCheckpoint(folder / "checkpoints", every_n_train_steps=12, save_top_k=-1)
