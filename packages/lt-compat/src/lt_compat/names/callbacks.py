@@ -16,8 +16,12 @@ _ACCUMULATION = owned("lt_callbacks", "GradientAccumulationScheduler")
 _ON_EXCEPTION = owned("lt_callbacks", "OnExceptionCheckpoint")
 _STATS = owned("lt_callbacks", "DeviceStatsMonitor")
 _PRUNING = missing(_LATER + " `torch.nn.utils.prune` in `on_train_epoch_end` prunes.", "ModelPruning")
-_SPIKES = missing(_LATER + " Look at `outputs['loss']` in `on_train_batch_end` and raise.", "SpikeDetection")
-_THROUGHPUT = missing(_LATER + " The progress bar shows batches per second.", "ThroughputMonitor")
+_SPIKES = missing(
+    _LATER + " Ask `lt_interfaces.loss_spikes.LossSpikes` in `on_train_batch_end`, and raise.", "SpikeDetection"
+)
+_THROUGHPUT = missing(
+    _LATER + " Update a `lt_interfaces.throughput.Throughput` in `on_train_batch_end`.", "ThroughputMonitor"
+)
 _BATCH_SIZE = owned("lt_callbacks", "BatchSizeFinder")
 _LR = owned("lt_callbacks", "LearningRateFinder")
 _SWA = missing(_AVERAGING, "StochasticWeightAveraging")
@@ -67,7 +71,8 @@ MODULES: Final[dict[str, Names]] = {
     "pytorch.callbacks.on_exception_checkpoint": _ON_EXCEPTION,
     "pytorch.callbacks.prediction_writer": _WRITER | owned("lt_callbacks", "WriteInterval"),
     "pytorch.callbacks.progress": _BASE | _TQDM | _RICH,
-    "pytorch.callbacks.progress.progress_bar": _BASE,
+    "pytorch.callbacks.progress.progress_bar": _BASE
+    | missing("`ProgressBar.get_metrics` returns what a bar shows.", "get_standard_metrics"),
     "pytorch.callbacks.progress.rich_progress": _RICH
     | owned(
         "lt_callbacks.rich_display",
@@ -77,7 +82,10 @@ MODULES: Final[dict[str, Names]] = {
         ProcessingSpeedColumn="SpeedColumn",
     )
     | missing(
-        "`RichProgressBar.configure_columns` returns any of rich's columns.", "CustomBarColumn", "CustomProgress"
+        "`RichProgressBar.configure_columns` returns any of rich's columns.",
+        "CustomBarColumn",
+        "CustomInfiniteTask",
+        "CustomProgress",
     ),
     "pytorch.callbacks.progress.tqdm_progress": _TQDM
     | missing("The bar is an ordinary `tqdm.tqdm`; override `TQDMProgressBar`'s hooks.", "Tqdm", "convert_inf"),

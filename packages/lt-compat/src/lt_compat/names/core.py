@@ -14,7 +14,12 @@ _QUIET = owned("lt_interfaces.errors", "disable_possible_user_warnings")
 
 MODULES: Final[dict[str, Names]] = {
     "": _FRONT | _CALLBACK | owned("lt_fabric", "Fabric") | _SEED | _QUIET,
-    "pytorch": _FRONT | _CALLBACK | _SEED | _QUIET,
+    "pytorch": _FRONT
+    | _CALLBACK
+    | _SEED
+    | _QUIET
+    | owned("lightning_utilities.core.imports", "module_available")
+    | missing("lt prints no logo, neither here nor in `LightningCLI`.", "cli_lightning_logo"),
     "pytorch.core": owned("lt_core", "LightningModule", "LightningOptimizer")
     | owned("lt_datamodules", "LightningDataModule"),
     "pytorch.core.datamodule": owned("lt_datamodules", "LightningDataModule"),
@@ -22,7 +27,8 @@ MODULES: Final[dict[str, Names]] = {
     "pytorch.core.mixins": _HPARAMS,
     "pytorch.core.mixins.hparams_mixin": _HPARAMS,
     "pytorch.core.module": owned("lt_core", "LightningModule"),
-    "pytorch.core.optimizer": owned("lt_core", "LightningOptimizer"),
+    "pytorch.core.optimizer": owned("lt_core", "LightningOptimizer")
+    | missing("Write `lambda: None`.", "do_nothing_closure"),
     "pytorch.core.saving": owned(
         "lt_loggers.hparams_files",
         "load_hparams_from_tags_csv",

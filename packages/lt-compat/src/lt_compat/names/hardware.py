@@ -4,7 +4,7 @@ from typing import Final
 
 from lt_compat.names.entries import Names, missing, owned
 
-_NO_XLA = "lt doesn't run on TPUs."
+_NO_XLA = "lt doesn't run on TPUs: choose `accelerator='cuda'`, `'mps'` or `'cpu'`."
 _BY_ENTRY_POINT = "Strategies are found by their entry points in the group `lt.strategies`."
 _BY_ENTRY_POINT_TOO = "Accelerators are found by their entry points in the group `lt.accelerators`."
 _STRATEGY = owned("lt_interfaces", "Strategy")
@@ -27,6 +27,7 @@ _MPS = owned("lt_fabric", "MPSAccelerator")
 _USABLE = missing(
     "`Trainer(devices=n)` picks devices; `torch.cuda.mem_get_info` says what's free.", "find_usable_cuda_devices"
 )
+_STATS = "Call `trainer.accelerator.get_device_stats(device)`."
 _XLA_ACCELERATOR = missing(_NO_XLA, "TPUAccelerator", "XLAAccelerator")
 _ACCELERATORS = _ACCELERATOR | _CPU | _CUDA | _MPS | _USABLE | _XLA_ACCELERATOR
 
@@ -41,18 +42,20 @@ MODULES: Final[dict[str, Names]] = {
     | _XLA
     | missing(_BY_ENTRY_POINT, "StrategyRegistry"),
     "pytorch.strategies.ddp": _DDP,
-    "pytorch.strategies.deepspeed": _DEEPSPEED,
+    "pytorch.strategies.deepspeed": _DEEPSPEED
+    | missing("Remove a hook by the handle that `register_forward_hook` returned.", "remove_module_hooks"),
     "pytorch.strategies.fsdp": _FSDP,
     "pytorch.strategies.model_parallel": _MODEL_PARALLEL,
     "pytorch.strategies.parallel": _PARALLEL,
     "pytorch.strategies.single_device": _SINGLE,
     "pytorch.strategies.strategy": _STRATEGY,
+    "pytorch.strategies.single_xla": _XLA,
     "pytorch.strategies.xla": _XLA,
     "pytorch.accelerators": _ACCELERATORS | missing(_BY_ENTRY_POINT_TOO, "AcceleratorRegistry"),
     "pytorch.accelerators.accelerator": _ACCELERATOR,
-    "pytorch.accelerators.cpu": _CPU,
-    "pytorch.accelerators.cuda": _CUDA,
-    "pytorch.accelerators.mps": _MPS,
+    "pytorch.accelerators.cpu": _CPU | missing(_STATS, "get_cpu_stats"),
+    "pytorch.accelerators.cuda": _CUDA | missing(_STATS, "get_nvidia_gpu_stats"),
+    "pytorch.accelerators.mps": _MPS | missing(_STATS, "get_device_stats"),
     "pytorch.accelerators.xla": _XLA_ACCELERATOR,
     "fabric.strategies": _STRATEGY
     | _DDP
@@ -72,11 +75,16 @@ MODULES: Final[dict[str, Names]] = {
     "fabric.strategies.parallel": _PARALLEL,
     "fabric.strategies.single_device": _SINGLE,
     "fabric.strategies.strategy": _STRATEGY,
+    "fabric.strategies.single_xla": _XLA,
     "fabric.strategies.xla": _XLA,
+    "fabric.strategies.xla_fsdp": _XLA,
     "fabric.accelerators": _ACCELERATORS | missing(_BY_ENTRY_POINT_TOO, "ACCELERATOR_REGISTRY"),
     "fabric.accelerators.accelerator": _ACCELERATOR,
     "fabric.accelerators.cpu": _CPU,
-    "fabric.accelerators.cuda": _CUDA | _USABLE,
+    "fabric.accelerators.cuda": _CUDA
+    | _USABLE
+    | owned("torch.cuda", is_cuda_available="is_available", num_cuda_devices="device_count"),
     "fabric.accelerators.mps": _MPS,
+    "fabric.accelerators.registry": missing(_BY_ENTRY_POINT_TOO, "call_register_accelerators"),
     "fabric.accelerators.xla": _XLA_ACCELERATOR,
 }

@@ -4,7 +4,7 @@ from typing import Final
 
 from lt_compat.names.entries import Names, missing, owned
 
-_NO_XLA = "lt doesn't run on TPUs."
+_NO_XLA = "lt doesn't run on TPUs: choose `accelerator='cuda'`, `'mps'` or `'cpu'`."
 _ENGINE_PRECISION = "Pass `precision='16-mixed'` or another name: the strategy takes what it needs from it."
 _BASES = "lt_compat.base_classes"
 _PRECISION = owned(_BASES, "Precision")
@@ -15,7 +15,7 @@ _HALF = owned("lt_precision", "HalfPrecision")
 _ENGINE = owned("lt_precision", "TransformerEnginePrecision")
 _DEEPSPEED = missing(_ENGINE_PRECISION, "DeepSpeedPrecision")
 _FSDP = missing(_ENGINE_PRECISION, "FSDPPrecision")
-_XLA = missing(_NO_XLA, "XLAPrecision")
+_XLA = missing(_NO_XLA, "XLABf16Precision", "XLAPrecision")
 _RETIRED = (
     missing(
         "Lightning 2.2 renamed it: leave `Plugin` off its name.",
@@ -36,7 +36,12 @@ _ALL_PRECISIONS = _PRECISION | _AMP | _BITSANDBYTES | _DOUBLE | _HALF | _ENGINE 
 _IO = owned(_BASES, "CheckpointIO") | owned("lt_checkpoint_io", "TorchCheckpointIO")
 _ASYNC = owned("lt_checkpoint_io", "AsyncCheckpointIO")
 _XLA_IO = missing(_NO_XLA, "XLACheckpointIO")
-_SYNC = owned("lt_strategies.layer_sync", "TorchSyncBatchNorm", "LayerSync")
+_SYNC = missing(
+    "`Trainer(sync_batchnorm=True)` normalises over the batches of all ranks; for other layers, convert the module in"
+    " `configure_model`.",
+    "LayerSync",
+    "TorchSyncBatchNorm",
+)
 
 _ENVIRONMENT = owned(_BASES, "ClusterEnvironment")
 _KUBEFLOW = owned("lt_strategies", "KubeflowEnvironment")
@@ -68,7 +73,8 @@ MODULES: Final[dict[str, Names]] = {
     "pytorch.plugins.precision.amp": _AMP,
     "pytorch.plugins.precision.bitsandbytes": _BITSANDBYTES,
     "pytorch.plugins.precision.deepspeed": _DEEPSPEED,
-    "pytorch.plugins.precision.double": _DOUBLE,
+    "pytorch.plugins.precision.double": _DOUBLE
+    | missing("`precision='64-true'` needs no wrapper around the module.", "LightningDoublePrecisionModule"),
     "pytorch.plugins.precision.fsdp": _FSDP,
     "pytorch.plugins.precision.half": _HALF,
     "pytorch.plugins.precision.precision": _PRECISION,
@@ -77,12 +83,15 @@ MODULES: Final[dict[str, Names]] = {
     "fabric.plugins": _ALL_PRECISIONS | _IO | _XLA_IO | _ENVIRONMENT,
     "fabric.plugins.collectives": _COLLECTIVES,
     "fabric.plugins.collectives.collective": _COLLECTIVES,
+    "fabric.plugins.collectives.single_device": _COLLECTIVES,
+    "fabric.plugins.collectives.torch_collective": _COLLECTIVES,
     "fabric.plugins.environments": _ENVIRONMENTS,
     "fabric.plugins.environments.cluster_environment": _ENVIRONMENT,
     "fabric.plugins.environments.kubeflow": _KUBEFLOW,
     "fabric.plugins.environments.lightning": _LOCAL
     | missing(
-        "Bind a socket to port 0 and keep it: a port that's found and let go can be taken.", "find_free_network_port"
+        "Bind a `socket.socket` to port 0 and keep it: a port that's found and let go can be taken.",
+        "find_free_network_port",
     ),
     "fabric.plugins.environments.lsf": _LSF,
     "fabric.plugins.environments.mpi": _MPI,

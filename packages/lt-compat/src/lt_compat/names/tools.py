@@ -12,8 +12,11 @@ _PROFILER = owned("lt_compat.base_classes", "Profiler")
 _ADVANCED = missing(_NO_PROFILER, "AdvancedProfiler")
 _PASS = owned("lt_core.profiling", "PassThroughProfiler")
 _TORCH = missing(_NO_PROFILER, "PyTorchProfiler")
+_IN_TORCH = missing(
+    "`torch.profiler.record_function` and `schedule` do this.", "RegisterRecordFunction", "ScheduleWrapper"
+)
 _SIMPLE = missing(_NO_PROFILER, "SimpleProfiler")
-_XLA = missing("lt doesn't run on TPUs.", "XLAProfiler")
+_XLA = missing("lt doesn't run on TPUs: profile by `torch.profiler.profile`.", "XLAProfiler")
 
 _TUNER = owned("lt_compat.tuner", "Tuner")
 _NO_CLI = "lt-cli isn't there yet. `jsonargparse.CLI` builds a command line from your own function."
@@ -27,7 +30,7 @@ MODULES: Final[dict[str, Names]] = {
     "pytorch.profilers.advanced": _ADVANCED,
     "pytorch.profilers.base": _PASS,
     "pytorch.profilers.profiler": _PROFILER,
-    "pytorch.profilers.pytorch": _TORCH,
+    "pytorch.profilers.pytorch": _TORCH | _IN_TORCH,
     "pytorch.profilers.simple": _SIMPLE,
     "pytorch.profilers.xla": _XLA,
     "pytorch.tuner": _TUNER,
@@ -43,6 +46,7 @@ MODULES: Final[dict[str, Names]] = {
         "ReduceLROnPlateau",
         "SaveConfigCallback",
         "instantiate_class",
+        "instantiate_module",
     ),
     "pytorch.demos": _BORING | _LSTM | _TRANSFORMER,
     "pytorch.demos.boring_classes": _BORING
@@ -65,6 +69,7 @@ MODULES: Final[dict[str, Names]] = {
     ),
     "pytorch.demos.transformer": _TRANSFORMER
     | owned("lt_compat.demos.transformer", "Dictionary", "PositionalEncoding", "tokenize"),
+    "fabric.cli": missing("Start several processes by `torchrun SCRIPT`, which Fabric takes part in.", "main"),
     "pytorch.serve": missing(
         "lt doesn't serve models: export by `to_onnx` or `torch.export`.", "ServableModule", "ServableModuleValidator"
     ),
