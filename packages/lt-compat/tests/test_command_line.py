@@ -84,6 +84,11 @@ def test_migrate_writes_when_told(code: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_migrate_tells_what_it_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.py").write_text("logging.getLogger('lightning.pytorch')")
+    main(["migrate", str(tmp_path)])
+    told = capsys.readouterr().out
+    assert "a.py:1: left `lightning.pytorch`. The logger of lt is called `lt`." in told
+    assert "still needs lt-compat" not in told
     (tmp_path / "a.py").write_text("import lightning\nprint(lightning.__version__)\n")
     main(["migrate", str(tmp_path)])
     told = capsys.readouterr().out

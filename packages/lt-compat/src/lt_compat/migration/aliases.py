@@ -25,6 +25,8 @@ class Left:
     line: int
     name: str
     why: str
+    is_imported: bool = True
+    """Whether the file doesn't run without the name."""
 
 
 @dataclass(slots=True)

@@ -102,7 +102,7 @@ def _replace_string(string: PathString, result: _Result) -> None:
         result.edits.append(Edit(string.dotted.start, string.dotted.ends[-1], new))
         result.modules.add(new)
     elif called in _LOGGING:
-        result.left.append(Left(line, name.path, "The logger of lt is called `lt`."))
+        result.left.append(Left(line, name.path, "The logger of lt is called `lt`.", is_imported=False))
     elif called in _IMPORTING or (name.is_absent and name.path.count(".") > 1):
         result.left.append(Left(line, name.path, why_not_moved(name)))
 

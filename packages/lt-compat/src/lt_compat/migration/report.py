@@ -9,7 +9,8 @@ from lt_compat.migration.files import MigratedFile
 def as_diff(file: MigratedFile) -> Iterator[str]:
     """Yield the lines of a unified diff, each with its end."""
     before, after = (text.decode(errors="replace").splitlines(keepends=True) for text in (file.before, file.after))
-    for line in difflib.unified_diff(before, after, f"a/{file.file}", f"b/{file.file}"):
+    name = str(file.file).lstrip("/")
+    for line in difflib.unified_diff(before, after, f"a/{name}", f"b/{name}"):
         yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
 
@@ -26,7 +27,7 @@ def summary(files: Sequence[MigratedFile], *, written: bool) -> Iterator[str]:
     yield f"{changed} of {len(files)} files {done}, {keeping} keep names of Lightning's."
     if packages := sorted({package for file in files for package in file.packages}):
         yield f"What was rewritten needs: pip install {' '.join(_smallest(packages))}"
-    if keeping:
+    if any(left.is_imported for file in files for left in file.left):
         yield "What keeps names of Lightning's still needs lt-compat: python -m lt_compat run SCRIPT"
     if changed and not written:
         yield "Nothing was written: add --write for that."

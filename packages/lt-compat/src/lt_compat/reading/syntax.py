@@ -1,7 +1,7 @@
 """A Python file's syntax tree, with what is asked of it: offsets, scopes, and under which circumstances a line runs."""
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -65,15 +65,9 @@ class Syntax:
     module: cst.Module
     code: bytes
     """The file's text in UTF-8, which all offsets count in."""
+    nodes: Sequence[cst.CSTNode]
+    """Every node, in the order of the text."""
     _facts: Mapping[Any, Mapping[cst.CSTNode, Any]]
-
-    def nodes(self) -> Iterator[cst.CSTNode]:
-        """Yield every node, in the order of the text."""
-        waiting: list[cst.CSTNode] = [self.module]
-        while waiting:
-            node = waiting.pop()
-            yield node
-            waiting.extend(reversed(node.children))
 
     def span(self, node: cst.CSTNode) -> tuple[int, int]:
         """Return where a node begins and ends in `code`."""
@@ -148,7 +142,15 @@ def parse(source: bytes) -> Syntax:
         ast.parse(source)  # Python itself names the place and the reason better
         raise SyntaxError(error.message) from error
     wrapper = MetadataWrapper(module, unsafe_skip_copy=True)
-    return Syntax(wrapper.module, wrapper.module.code.encode(), wrapper.resolve_many(_PROVIDERS))
+    return Syntax(module, module.code.encode(), list(_nodes(module)), wrapper.resolve_many(_PROVIDERS))
+
+
+def _nodes(module: cst.Module) -> Iterator[cst.CSTNode]:
+    waiting: list[cst.CSTNode] = [module]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting.extend(reversed(node.children))
 
 
 def _is_guarded(parent: cst.CSTNode, child: cst.CSTNode) -> bool:

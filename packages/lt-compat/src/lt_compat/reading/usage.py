@@ -104,7 +104,7 @@ def read_usage(source: bytes) -> Usage:
     syntax = parse(source)
     usage = Usage(syntax, _bindings(syntax))
     lookup = _Lookup(syntax, usage.bindings)
-    for node in syntax.nodes():
+    for node in syntax.nodes:
         if isinstance(node, cst.Name) and not _is_attribute(node, syntax):
             usage.identifiers.add(node.value)
         usage.uses += _uses(node, syntax, lookup)
@@ -121,7 +121,7 @@ class _Lookup:
         self._syntax = syntax
         self._by_name: dict[tuple[cst.CSTNode | None, str], list[Binding]] = {}
         self._stars: list[Binding] = []
-        self._classes = {node.name.value: node for node in syntax.nodes() if isinstance(node, cst.ClassDef)}
+        self._classes = {node.name.value: node for node in syntax.nodes if isinstance(node, cst.ClassDef)}
         for binding in bindings:
             self._by_name.setdefault((binding.name.statement, binding.name.local), []).append(binding)
             if binding.name.local == STAR:
@@ -177,7 +177,7 @@ def offered_by_star(module: str) -> dict[str, Owner]:
 def _bindings(syntax: Syntax) -> list[Binding]:
     return [
         Binding(one, syntax.scope(statement), syntax.place(one.alias or statement))
-        for statement in syntax.nodes()
+        for statement in syntax.nodes
         if isinstance(statement, Statement)
         for one in imported(statement)
     ]
