@@ -74,10 +74,22 @@ _SLURM: Final = (
     "SLURM: which jobs are queued again",
 )
 
+_LEARNING_RATES: Final = (
+    "A loss below 0 while learning rates are tried",
+    "Data with less steps than `num_training` within `max_epochs`",
+)
+_BATCH_SIZES: Final = ("Batch sizes that weren't tried", "Loaders that don't follow the batch size")
+
 NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "AsyncCheckpointIO": (
         "Failure of an asynchronous save",
         "Removing a checkpoint while an asynchronous save is under way",
+    ),
+    "BatchSizeFinder": (
+        *_BATCH_SIZES,
+        "Resuming with a finder among the callbacks",
+        "Trying batch sizes in validation, test or prediction",
+        "Trying batch sizes after training has started (`on_train_epoch_start`)",
     ),
     "BitsandbytesPrecision": ("Quantised weights",),
     "CSVLogger": (*_FOLDERS, "`metrics.csv` in a folder that's used again"),
@@ -88,6 +100,11 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "KubeflowEnvironment": ("`KubeflowEnvironment.detect()`",),
     "LambdaCallback": ("`LambdaCallback` with a misspelt hook",),
     "LSFEnvironment": ("SLURM and LSF: the port of a job",),
+    "LearningRateFinder": (
+        *_LEARNING_RATES,
+        "The learning rate found by a `LearningRateFinder` among the callbacks",
+        "Resuming with a finder among the callbacks",
+    ),
     "LearningRateMonitor": ("What `LearningRateMonitor` logs",),
     "MPIEnvironment": ("Jobs of MPI",),
     "MisconfigurationException": ("`MisconfigurationException`",),
@@ -102,6 +119,7 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "RichProgressBar": ("Metrics in the bar", "Without a terminal"),
     "SLURMEnvironment": _SLURM,
     "TQDMProgressBar": ("Metrics in the bar", "Without a terminal"),
+    "Tuner": (*_LEARNING_RATES, *_BATCH_SIZES, "Trying batch sizes in validation, test or prediction"),
     "TensorBoardLogger": (*_FOLDERS, "`hp_metric=-1` of `TensorBoardLogger`"),
 }
 """Rows by the name of a class or function."""
