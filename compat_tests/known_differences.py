@@ -17,6 +17,7 @@ SCHEDULED: Final = "`estimated_stepping_batches` with `GradientAccumulationSched
 SHORT_WINDOW: Final = "Last, shorter accumulation window of an epoch"
 STAGE_AS_TEXT: Final = "A stage as text (`str(stage)` in `setup` and `teardown`)"
 STEPS: Final = 'Schedulers with `interval="step"`'
+UNFROZEN: Final = "Resuming after `BaseFinetuning` has unfrozen something"
 
 KNOWN: Final[Mapping[str, Mapping[str, str]]] = {
     "accumulation": {
@@ -25,7 +26,10 @@ KNOWN: Final[Mapping[str, Mapping[str, str]]] = {
         "observed/scheduled/estimated": SCHEDULED,
         "observed/scheduled/outputs/*/0": OUTPUTS,
         "observed/three, norm/outputs/*/0": OUTPUTS,
-        "observed/two, short window/*": SHORT_WINDOW,
+        **{
+            f"observed/two, short window/{what}": SHORT_WINDOW
+            for what in ("losses/*", "norms/*", "clipped/*", "outputs/*/0", "loss")
+        },
         "observed/two/outputs/*/0": OUTPUTS,
     },
     "callback_state": {"observed/stages/[012]/0": STAGE_AS_TEXT},
@@ -42,8 +46,9 @@ KNOWN: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "loggers": {"observed/scalars/epoch": RATES, "table/version_0/metrics.csv/*/epoch": RATES},
     "logging_forms": {"csv/version_0/metrics.csv": ROWS_THERE},
-    "optimizers": {"observed/lists with dict/*": STEPS},
+    "optimizers": {"observed/lists with dict/losses/5": STEPS, "observed/lists with dict/rates/0": STEPS},
     "resume": {"after/*.ckpt/*": MID_EPOCH, "observed/middle/seen/*": MID_EPOCH},
-    "schedulers": {"observed/every third step/*": STEPS, "observed/one cycle, accumulating/*": SHORT_WINDOW},
+    "schedulers": {"observed/every third step/*": STEPS, "observed/one cycle, accumulating/losses/*": SHORT_WINDOW},
+    "transfer_learning": {"observed/resumed/*": UNFROZEN},
 }
 """By script, then by place, the title of a row of `docs/explanation/differences.md`."""
