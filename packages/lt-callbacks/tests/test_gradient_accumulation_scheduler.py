@@ -7,6 +7,7 @@ from torch import nn
 
 from lt_callbacks import GradientAccumulationScheduler, LambdaCallback
 from lt_interfaces.errors import MisconfigurationException
+from lt_interfaces.strategy import Capability
 
 NewRun = Callable[..., Any]  # the stand-in run of conftest.py, which tests can't import
 
@@ -67,6 +68,14 @@ def test_manual_optimization_is_refused(new_run: NewRun) -> None:
     run.module.automatic_optimization = False
     with pytest.raises(RuntimeError, match="automatic_optimization"):
         run.tell("on_train_start")
+
+
+def test_a_strategy_that_cannot_change_the_number_is_refused(new_run: NewRun) -> None:
+    run = new_run(GradientAccumulationScheduler({1: 2}))
+    run.strategy.unsupported = [Capability.CHANGING_ACCUMULATION]
+    with pytest.raises(RuntimeError, match="StandInStrategy can't change the number of micro-batches"):
+        run.tell("setup", "fit")
+    run.tell("setup", "test")
 
 
 def test_a_number_of_the_trainers_own_is_refused(new_run: NewRun) -> None:

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lt_callbacks.run import Run
+from lt_callbacks.run import PlacedRun, Run
 from lt_interfaces.callback import Callback
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.rank_zero import rank_zero_warn
+from lt_interfaces.states import TrainerFn
+from lt_interfaces.strategy import Capability
 
 
 class GradientAccumulationScheduler(Callback):
@@ -22,7 +24,7 @@ class GradientAccumulationScheduler(Callback):
         TypeError: for an empty schedule.
         MisconfigurationException: for an epoch that isn't a whole number from 0 on, or a number of micro-batches that
             isn't one from 1 on.
-        RuntimeError: when training starts, in manual optimization.
+        RuntimeError: when fitting starts, in manual optimization, or under a strategy that can't change the number.
         ValueError: when training starts, if the Trainer's own ``accumulate_grad_batches`` isn't 1.
 
     >>> schedule = GradientAccumulationScheduler({4: 2, 8: 4})
@@ -43,6 +45,15 @@ class GradientAccumulationScheduler(Callback):
     def get_accumulate_grad_batches(self, epoch: int) -> int:
         """Return the number of micro-batches per optimizer step in an epoch."""
         return self.scheduling[max(begin for begin in self.epochs if begin <= epoch)]
+
+    def setup(self, trainer: PlacedRun, pl_module: Any, stage: str) -> None:
+        if stage == TrainerFn.FITTING and not trainer.strategy.supports(Capability.CHANGING_ACCUMULATION):
+            message = (
+                f"{type(trainer.strategy).__name__} can't change the number of micro-batches per optimizer step during a"
+                " run. Use `Trainer(accumulate_grad_batches=...)` without `GradientAccumulationScheduler`, or another"
+                " strategy."
+            )
+            raise RuntimeError(message)
 
     def on_train_start(self, trainer: Run, pl_module: Any) -> None:
         if not pl_module.automatic_optimization:
