@@ -49,7 +49,8 @@ def test_steps_return_what_lightnings_return() -> None:
 
 
 def test_every_stage_runs() -> None:
-    trainer = Trainer(fast_dev_run=True, accelerator="cpu", enable_progress_bar=False, enable_model_summary=False)
+    quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(fast_dev_run=True, accelerator="cpu", **quiet)
     model = demos.BoringModel()
     for data in (None, demos.BoringDataModule(), demos.BoringDataModuleNoLen()):
         trainer.fit(model, datamodule=data)

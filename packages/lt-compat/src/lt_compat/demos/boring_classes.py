@@ -100,7 +100,7 @@ class BoringModel(LightningModule):
     Steps return dicts: the loss is ``loss`` in training, ``x`` in validation and ``y`` in testing.
 
     >>> import lt_core
-    >>> quiet = {"enable_progress_bar": False, "enable_model_summary": False}
+    >>> quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     >>> trainer = lt_core.Trainer(fast_dev_run=True, accelerator="cpu", **quiet)
     >>> trainer.fit(BoringModel())
     """
