@@ -49,8 +49,8 @@ class GradientAccumulationScheduler(Callback):
     def setup(self, trainer: PlacedRun, pl_module: Any, stage: str) -> None:
         if stage == TrainerFn.FITTING and not trainer.strategy.supports(Capability.CHANGING_ACCUMULATION):
             message = (
-                f"{type(trainer.strategy).__name__} can't change the number of micro-batches per optimizer step during a"
-                " run. Use `Trainer(accumulate_grad_batches=...)` without `GradientAccumulationScheduler`, or another"
+                f"{type(trainer.strategy).__name__} can't change the number of micro-batches per optimizer step during"
+                " a run. Use `Trainer(accumulate_grad_batches=...)` without `GradientAccumulationScheduler`, or another"
                 " strategy."
             )
             raise RuntimeError(message)
