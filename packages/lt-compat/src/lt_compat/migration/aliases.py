@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import libcst as cst
+from libcst.metadata import ClassScope, GlobalScope
 
 from lt_compat.migration.edits import Edit
 from lt_compat.migration.front_door import MODULE, by_front_door
 from lt_compat.modules import ROOTS
 from lt_compat.names import Owner, names_of
 from lt_compat.reading.resolution import Resolved, Standing, resolve
-from lt_compat.reading.usage import Binding, Usage, Use
+from lt_compat.reading.usage import Binding, Rivals, Usage, Use
 
 _FRONT: Final = {"", "pytorch", "fabric"}
 """The modules of the table that `lt` takes the place of."""
@@ -62,6 +63,8 @@ def plan_aliases(usage: Usage) -> list[AliasPlan]:
         if plan.target:
             for use in uses:
                 _move(use, plan, usage)
+            plan.left += _second_thoughts(plan)
+            plan.edits = [] if plan.left else plan.edits
         plans.append(plan)
     return plans
 
@@ -92,6 +95,17 @@ def _why_left(use: Use) -> Iterator[Left]:
         yield Left(use.place.line, ".".join(use.dotted.parts), "Its imports bind it to things that differ in lt.")
 
 
+def _second_thoughts(plan: AliasPlan) -> Iterator[Left]:
+    """Yield why the changes that were planned can't be made after all."""
+    for binding in plan.bindings:
+        if binding.rivals is Rivals.OTHERS and (plan.edits or plan.direct):
+            why = "The name is bound to something else too, and can't be told apart where it's used."
+            yield Left(binding.place.line, binding.name.local, why)
+        if binding.is_declared and plan.direct:
+            why = "The name is declared `global` or `nonlocal`, and what's used through it is in several modules of lt."
+            yield Left(binding.place.line, binding.name.local, why)
+
+
 def why_not_moved(name: Resolved) -> str:
     """Say why a name that no module of lt has stays as it is."""
     if name.standing is Standing.MODULE:
@@ -104,11 +118,13 @@ def why_not_moved(name: Resolved) -> str:
 def _choose_target(plan: AliasPlan, uses: Iterable[Use], usage: Usage) -> None:
     first = plan.bindings[0].name
     plan.local = first.local
+    plan.is_used = isinstance(plan.bindings[0].scope, ClassScope)  # an attribute, which others may use
     key = resolve(first.bound).key
     if key in _FRONT:
         plan.target = MODULE
         has_no_name = isinstance(first.alias, cst.ImportAlias) and first.alias.asname is None
-        if has_no_name and first.local in ROOTS and MODULE not in usage.identifiers:
+        is_alone = all(binding.rivals is Rivals.NOTHING and not binding.is_declared for binding in plan.bindings)
+        if has_no_name and is_alone and first.local in ROOTS and MODULE not in usage.identifiers:
             plan.local = MODULE
         return
     used = [owner for use in uses if (owner := resolve(use.paths[0]).owner)]
@@ -149,7 +165,8 @@ def _through(owner: Owner, plan: AliasPlan) -> str:
 def free_name(owner: Owner, usage: Usage) -> str:
     """Return a name that stands for nothing else in the file, or that stands for the same already."""
     name = owner.name
-    if any(_binds(binding, owner, usage) for binding in usage.bindings):
+    is_bound_once = all(isinstance(scope, GlobalScope) for scope in usage.syntax.scopes_that_bind(name))
+    if is_bound_once and any(_binds(binding, owner, usage) for binding in usage.bindings):
         return name
     while name in usage.identifiers:
         name = f"lt_{name}"
@@ -159,4 +176,5 @@ def free_name(owner: Owner, usage: Usage) -> str:
 def _binds(binding: Binding, owner: Owner, usage: Usage) -> bool:
     """Say whether an import that always happens binds the name to what's meant, for the whole file."""
     is_same = binding.name.local == owner.name and resolve(binding.name.bound).owner == owner
-    return is_same and usage.syntax.is_top_level(binding.name.statement)
+    is_certain = binding.rivals is Rivals.NOTHING and usage.syntax.is_top_level(binding.name.statement)
+    return is_same and is_certain

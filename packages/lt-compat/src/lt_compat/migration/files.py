@@ -1,6 +1,5 @@
 """Rewriting Lightning's names to lt's in one file, with everything else left as it is."""
 
-import ast
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -11,7 +10,7 @@ from lt_compat.migration.imports import rewritten
 from lt_compat.names import Owner, names_of
 from lt_compat.reading.resolution import Resolved, Standing, resolve
 from lt_compat.reading.sources import PYTHON, mentions_lightning
-from lt_compat.reading.syntax import UNREADABLE, reading_problem
+from lt_compat.reading.syntax import UNREADABLE, parse, reading_problem
 from lt_compat.reading.text_configs import configured_paths, with_paths_replaced
 from lt_compat.reading.usage import PathString, read_usage
 
@@ -86,11 +85,14 @@ def _python(source: bytes) -> tuple[bytes, _Result]:
         result.modules |= one.modules
     for string in usage.strings:
         _replace_string(string, result)
-    if not result.edits or usage.syntax.module.bytes != source:
+    if not result.edits:
         return source, result
     module = usage.syntax.module
+    if module.bytes != source:
+        message = "libcst wouldn't give back the file as it is, byte for byte"
+        raise ValueError(message)
     after = apply(result.edits, usage.syntax.code).decode().encode(module.encoding)
-    ast.parse(after)  # whatever goes wrong here mustn't reach the file
+    parse(after)  # whatever goes wrong here mustn't reach the file
     return after, result
 
 

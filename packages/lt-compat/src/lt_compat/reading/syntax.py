@@ -7,9 +7,12 @@ from typing import Any, Final
 
 import libcst as cst
 from libcst.metadata import (
+    Assignment,
+    BaseAssignment,
     ByteSpanPositionProvider,
     ExpressionContext,
     ExpressionContextProvider,
+    ImportAssignment,
     MetadataWrapper,
     ParentNodeProvider,
     PositionProvider,
@@ -82,6 +85,18 @@ class Syntax:
         """Return the scope whose names a node sees."""
         scope: Scope | None = self._facts[ScopeProvider].get(node)
         return scope
+
+    def scopes_that_bind(self, name: str) -> set[Scope]:
+        """Return the scopes of the file that a name is bound in."""
+        scopes = {scope for scope in self._facts[ScopeProvider].values() if scope is not None}
+        return {scope for scope in scopes if scope.assignments[name]}
+
+    def binder(self, assignment: BaseAssignment) -> cst.CSTNode | None:
+        """Return the statement that binds a name: it's around the name and its target, or an import itself."""
+        if isinstance(assignment, ImportAssignment) or not isinstance(assignment, Assignment):
+            return getattr(assignment, "node", None)
+        around = (parent for parent, _ in self.around(assignment.node))
+        return next((parent for parent in around if isinstance(parent, cst.Assign | cst.AnnAssign)), assignment.node)
 
     def is_looked_up(self, name: cst.Name) -> bool:
         """Say whether a name is a value, or deleted: neither assigned, nor a keyword or part of something else."""

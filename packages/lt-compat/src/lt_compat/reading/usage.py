@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Final
 
 import libcst as cst
-from libcst.metadata import Assignment, ImportAssignment, Scope
+from libcst.metadata import Scope
 
 from lt_compat.modules import ROOTS
 from lt_compat.names import Owner, names_of
@@ -18,12 +19,25 @@ _PATH: Final = re.compile(rf"(?:{'|'.join(ROOTS)})(?:\.\w+)*", re.ASCII)
 _CHAIN: Final = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?:\.\w+)+", re.ASCII)
 
 
+class Rivals(Enum):
+    """What a name is bound to elsewhere in its scope, beside something of Lightning's."""
+
+    NOTHING = auto()
+    NONE = auto()
+    """`None`, as where an import fails."""
+    OTHERS = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Binding:
     """A local name that a statement binds to something of Lightning's."""
 
     name: Imported
     scope: Scope | None
+    """Where the name lives: of one that's declared `global`, not the function with the statement."""
+    is_declared: bool
+    """Whether the name is declared `global` or `nonlocal` where it's bound."""
+    rivals: Rivals
     place: Place
 
     @property
@@ -134,7 +148,7 @@ class _Lookup:
             return ()
         if not (assignments := scope[name]):
             return self._by_star(name)
-        statements = [self._statement(assignment) for assignment in assignments if isinstance(assignment, Assignment)]
+        statements = map(self._syntax.binder, assignments)
         return tuple(binding for statement in statements for binding in self._by_name.get((statement, name), ()))
 
     def resolved(self, node: cst.CSTNode) -> Resolved | None:
@@ -156,13 +170,6 @@ class _Lookup:
                 waiting += [local] if local and local not in seen else []
         return None
 
-    def _statement(self, assignment: Assignment) -> cst.CSTNode | None:
-        """Return the statement that binds a name: of an assignment, it's around the name and its target."""
-        if isinstance(assignment, ImportAssignment):
-            return assignment.node
-        target = self._syntax.parent(assignment.node)
-        return self._syntax.parent(target) if target is not None else None
-
     def _by_star(self, name: str) -> tuple[Binding, ...]:
         offering = [star for star in self._stars if name in names_of(resolve(star.name.path).key)]
         return tuple(offering[-1:])
@@ -176,11 +183,31 @@ def offered_by_star(module: str) -> dict[str, Owner]:
 
 def _bindings(syntax: Syntax) -> list[Binding]:
     return [
-        Binding(one, syntax.scope(statement), syntax.place(one.alias or statement))
+        _binding(one, syntax)
         for statement in syntax.nodes
         if isinstance(statement, Statement)
         for one in imported(statement)
     ]
+
+
+def _binding(name: Imported, syntax: Syntax) -> Binding:
+    here = syntax.scope(name.statement)
+    assignments = list(here[name.local]) if here else []
+    scope = assignments[0].scope if assignments else here
+    others = [binder for one in assignments if not _is_import(binder := syntax.binder(one), name.local)]
+    if all(isinstance(other, cst.Assign | cst.AnnAssign) and _is_none(other.value) for other in others):
+        rivals = Rivals.NONE if others else Rivals.NOTHING
+    else:
+        rivals = Rivals.OTHERS
+    return Binding(name, scope, scope is not here, rivals, syntax.place(name.alias or name.statement))
+
+
+def _is_import(binder: cst.CSTNode | None, local: str) -> bool:
+    return isinstance(binder, Statement) and any(one.local == local for one in imported(binder))
+
+
+def _is_none(value: cst.BaseExpression | None) -> bool:
+    return isinstance(value, cst.Name) and value.value == "None"
 
 
 def _uses(node: cst.CSTNode, syntax: Syntax, lookup: _Lookup) -> Iterator[Use]:
@@ -214,7 +241,7 @@ def _may_be_any_module(node: cst.CSTNode, syntax: Syntax) -> bool:
             return True
         case cst.BooleanOperation():
             return _may_be_any_module(parent, syntax)
-        case cst.If() | cst.IfExp() | cst.Assert():
+        case cst.If() | cst.IfExp() | cst.Assert() | cst.While():
             return parent.test is node
         case cst.Comparison(comparisons=[cst.ComparisonTarget(comparator=cst.Name(value="None"))]):
             return True
@@ -231,7 +258,7 @@ def _uses_in_string(node: cst.SimpleString, syntax: Syntax, lookup: _Lookup) -> 
 
 
 def _strings(node: cst.CSTNode, syntax: Syntax) -> Iterator[PathString]:
-    if not isinstance(node, cst.SimpleString) or not (found := _PATH.fullmatch(node.raw_value)):
+    if not isinstance(node, cst.SimpleString) or not (found := _PATH.fullmatch(node.raw_value)) or "b" in node.prefix:
         return
     parent = syntax.parent(node)
     if not isinstance(parent, cst.Expr | cst.ConcatenatedString) and not _is_annotation(node, syntax):
