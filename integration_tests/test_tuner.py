@@ -217,6 +217,29 @@ def test_a_callback_finds_the_size_that_its_own_fit_uses() -> None:
     assert len(losses) == 6
 
 
+class Hungry(Network):
+    """Takes a gigabyte of the device for each sample, until the step is over."""
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        held = torch.empty(len(batch[0]), 1 << 30, dtype=torch.uint8, device=self.device)
+        assert held.is_cuda
+        return super().training_step(batch, batch_idx)
+
+
+@pytest.mark.gpu
+def test_sizes_that_a_real_device_has_no_room_for_are_not_set() -> None:
+    net, on_device = Hungry(), {**QUIET, "accelerator": "cuda", "devices": 1, "max_epochs": 2}
+    total = torch.cuda.mem_get_info()[1] >> 30
+    torch.cuda.set_per_process_memory_fraction(10.5 / total)
+    try:
+        size = Tuner(Trainer(**on_device)).scale_batch_size(net, mode="binsearch", margin=0.0)
+        assert size in (9, 10)
+        assert torch.cuda.memory_allocated() < 1 << 30
+        Trainer(**on_device).fit(net)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
 class Data(LightningDataModule):
     """Makes loaders of a size that can be set."""
 

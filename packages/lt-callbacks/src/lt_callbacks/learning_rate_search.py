@@ -30,10 +30,10 @@ class LearningRateSearch:
         MisconfigurationException: for another mode, rates that don't grow, or no step.
 
     >>> search = LearningRateSearch("linear", lr_min=0.1, lr_max=0.5, num_training=4)
-    >>> for rate, loss in zip(search.rates(), [4.0, 3.0, 1.0, 9.0]):
+    >>> for rate, loss in zip(search.rates(), [8.0, 2.0, 1.0, 9.0]):
     ...     search.add(rate, loss)
     >>> search.suggestion(skip_begin=0)
-    0.3
+    0.4
     """
 
     def __init__(self, mode: str, lr_min: float, lr_max: float, num_training: int) -> None:
