@@ -1,6 +1,7 @@
 """A run that failed goes on from the checkpoint of `OnExceptionCheckpoint`, without anybody naming it."""
 
 import os
+import signal
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from lt_callbacks import Callback, ModelCheckpoint, OnExceptionCheckpoint
 from lt_core import LightningModule, Trainer
+from lt_interfaces.errors import SIGTERMException
 
 DATA = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
 
@@ -118,6 +120,18 @@ def test_a_run_after_one_that_succeeded_begins_anew(tmp_path: Path) -> None:
     for _ in range(2):
         net = fit(tmp_path, OnExceptionCheckpoint(tmp_path), ModelCheckpoint(tmp_path / "kept", save_last=True))
         assert net.seen[0] == (0, 0)
+
+
+def test_a_run_that_is_told_to_end_goes_on_and_the_one_after_it_begins_anew(tmp_path: Path) -> None:
+    class Told(Callback):
+        def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+            if trainer.global_step == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SIGTERMException):
+        fit(tmp_path, Told(), OnExceptionCheckpoint(tmp_path))
+    begins = [fit(tmp_path, OnExceptionCheckpoint(tmp_path)).seen[0] for _ in range(2)]
+    assert begins == [(0, 3), (0, 0)]
 
 
 def test_a_newer_last_checkpoint_comes_first(tmp_path: Path) -> None:

@@ -148,14 +148,15 @@ def test_fitting_goes_on_from_a_failed_run_unasked(tmp_path: Path) -> None:
     assert resolve("other.ckpt", Rescuer(tmp_path)) == "other.ckpt"
 
 
-def test_fitting_goes_on_unasked_from_a_run_that_was_told_to_end(tmp_path: Path) -> None:
-    assert resolve(None, Rescuer(tmp_path)) is None
+def test_the_checkpoint_of_a_run_that_was_told_to_end_is_taken_if_it_is_newer(tmp_path: Path) -> None:
+    write(tmp_path / "failed.ckpt", age=5)
     preempted = write(tmp_path / "preempted.ckpt")
     assert resolve(None, Rescuer(tmp_path)) == str(preempted)
 
 
 def test_what_a_complete_run_leaves_is_not_gone_on_from_unasked(tmp_path: Path) -> None:
     write(tmp_path / "last.ckpt")
+    write(tmp_path / "preempted.ckpt")  # of an earlier run, which this one went on from
     write(tmp_path / "epoch=1.ckpt")
     assert resolve(None, Rescuer(tmp_path)) is None
 

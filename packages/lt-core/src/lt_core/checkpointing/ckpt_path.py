@@ -38,15 +38,14 @@ class CheckpointPlaces:
         return sorted(own) if own or self.checkpointers else [self.default_root_dir]
 
     @property
-    def left_behind(self) -> list[str]:
-        """The names of checkpoints that a run leaves which didn't come to its end, and that it alone leaves."""
-        own = [_name(str(callback.ckpt_path)) for callback in self.checkpointers if _saves_failures(callback)]
-        return [PREEMPTED, *own]
+    def of_failures(self) -> list[str]:
+        """The names of the files in which callbacks save failed runs; these are removed by a run that's through."""
+        return [_name(str(callback.ckpt_path)) for callback in self.checkpointers if _saves_failures(callback)]
 
     @property
-    def saves_failures(self) -> bool:
-        """Whether there's a callback that saves a failed run, for the next one to go on from."""
-        return any(map(_saves_failures, self.checkpointers))
+    def of_ends(self) -> list[str]:
+        """The names of all checkpoints that only a run leaves which didn't come to its end."""
+        return [PREEMPTED, *self.of_failures]
 
     @property
     def numbered(self) -> list[tuple[int, str]]:
@@ -115,14 +114,14 @@ def _implicit_last(places: CheckpointPlaces) -> str | None:
 
     What a run leaves that came to its end isn't gone on from unasked.
     """
-    if not places.saves_failures:
+    if not places.of_failures:
         return None
-    left, torn = places.newest_whole(places.folders, _named(places.left_behind))
-    if left is not None:
-        left, torn = places.newest_whole(places.folders, _named(places.left_behind, _LAST))
+    path, torn = places.newest_whole(places.folders, _named(places.of_failures))
+    if path is not None:
+        path, torn = places.newest_whole(places.folders, _named(places.of_ends, _LAST))
     for one in torn:
         rank_zero_warn(f"{one} isn't a whole checkpoint and is skipped.")
-    return left
+    return path
 
 
 def _best(checkpointers: list[Any], fast_dev_run: bool) -> str:
@@ -146,7 +145,7 @@ def _last(places: CheckpointPlaces, fn: TrainerFn) -> str | None:
     A first fit has none yet and starts anew; anything else that asks for one and finds none is an error.
     """
     folders = places.folders
-    path, torn = places.newest_whole(folders, _named(places.left_behind, _LAST))
+    path, torn = places.newest_whole(folders, _named(places.of_ends, _LAST))
     if path is None:
         path, other_torn = places.newest_whole(folders, _ANY)
         torn.extend(one for one in other_torn if one not in torn)
