@@ -1,3 +1,5 @@
+import copy
+import pickle
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -278,6 +280,38 @@ def test_callbacks_may_be_set_while_it_runs(tmp_path: Path) -> None:
     trainer = fit(tmp_path, Net(), Adds())
     assert late.count("on_train_batch_start") == 2
     assert trainer.callbacks[-1] is late
+
+
+@pytest.mark.parametrize("hook", ["setup", "on_fit_start", "on_train_epoch_start"])
+def test_a_callback_added_to_the_list_while_it_runs_is_heard_and_may_log(hook: str, tmp_path: Path) -> None:
+    class Late(Heard):
+        def on_train_batch_end(self, *args: Any) -> None:
+            self.log("late", 1.0)
+
+    late = Late()
+    adds = type("Adds", (Callback,), {hook: lambda self, trainer, *_: trainer.callbacks.append(late)})()
+    trainer = fit(tmp_path, Net(), adds)
+    assert late.count("on_train_batch_start") == 4
+    assert trainer.callback_metrics["late"] == 1.0
+
+
+def test_a_callback_taken_out_of_the_list_while_it_runs_is_no_longer_heard(tmp_path: Path) -> None:
+    heard = Heard()
+
+    class Removes(Callback):
+        def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+            if trainer.global_step == 2:
+                trainer.callbacks.remove(heard)
+
+    fit(tmp_path, Net(), heard, Removes())
+    assert heard.count("on_train_batch_start") == 2
+
+
+def test_the_list_of_callbacks_is_pickled_without_the_trainer(tmp_path: Path) -> None:
+    trainer = fit(tmp_path, Net(), Callback())
+    copied = pickle.loads(pickle.dumps(trainer.callbacks))
+    assert [type(one) for one in copied] == [Callback]
+    assert type(copy.copy(trainer.callbacks)) is list
 
 
 @pytest.mark.parametrize("when", ["before", "during"])

@@ -1,8 +1,9 @@
 """Default parts of a run: loggers, callbacks and a profiler found by name, used if installed."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from functools import wraps
 from typing import Any
 
 from lt_core.specs import TrainerSpecs
@@ -13,6 +14,45 @@ from lt_interfaces.logger import Logger
 from lt_interfaces.profiler import Profiler
 from lt_interfaces.rank_zero import rank_zero_info
 from lt_interfaces.roles import Role
+
+
+def _telling(change: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of `list` that tells of the change afterwards."""
+
+    @wraps(change)
+    def changed(callbacks: "CallbackList", *args: Any, **kwargs: Any) -> Any:
+        answer = change(callbacks, *args, **kwargs)
+        callbacks.tell()
+        return answer
+
+    return changed
+
+
+class CallbackList(list[Any]):
+    """The Trainer's callbacks: who adds one while a run goes on changes who's told, from the next hook on.
+
+    Args:
+        callbacks: what it holds at first.
+        tell: called after each change.
+    """
+
+    def __init__(self, callbacks: Iterable[Any], tell: Callable[[], None]) -> None:
+        super().__init__(callbacks)
+        self.tell = tell
+
+    append = _telling(list.append)
+    extend = _telling(list.extend)
+    insert = _telling(list.insert)
+    remove = _telling(list.remove)
+    pop = _telling(list.pop)
+    clear = _telling(list.clear)
+    __setitem__ = _telling(list.__setitem__)
+    __delitem__ = _telling(list.__delitem__)
+    __iadd__ = _telling(list.__iadd__)
+
+    def __reduce__(self) -> tuple[type, tuple[list[Any]]]:
+        """Become a plain list in a copy or a file: whom it tells is the Trainer, which doesn't go along."""
+        return list, (list(self),)
 
 
 def make_callbacks(specs: TrainerSpecs) -> list[Any]:

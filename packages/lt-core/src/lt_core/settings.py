@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from lt_core.specs import TrainerSpecs, trainer_specs
 from lt_interfaces.rank_zero import rank_zero_warn
+from lt_interfaces.roles import Role
 from lt_interfaces.states import RunningStage, TrainerStatus
 
 Value = TypeVar("Value")
@@ -94,6 +95,27 @@ class OfStage(property, Generic[Value]):
             return default() if run is None else read(run)
 
         super().__init__(shown)
+
+    if TYPE_CHECKING:  # what a property returns is more than its class says
+
+        def __get__(self, trainer: Any, owner: type | None = None) -> Value: ...  # type: ignore[override]
+
+
+def first(found: list[Any]) -> Any:
+    """Return the first of a list, ``None`` of an empty one."""
+    return next(iter(found), None)
+
+
+class WithRole(property, Generic[Value]):
+    """Shows the callbacks of a kind that the Trainer knows: ``trainer.checkpoint_callbacks``.
+
+    Args:
+        role: the kind.
+        pick: what's shown of them; by default all.
+    """
+
+    def __init__(self, role: Role, pick: Callable[[list[Any]], Any] = list) -> None:
+        super().__init__(lambda trainer: pick(trainer._with_role(role)))
 
     if TYPE_CHECKING:  # what a property returns is more than its class says
 

@@ -17,6 +17,7 @@ from lt_core.clipping import clip_gradients
 from lt_core.compiled import compiler_of, unwrap_compiled
 from lt_core.constructor import with_environment_defaults
 from lt_core.default_parts import (
+    CallbackList,
     bind_logging,
     check_state_keys,
     make_callbacks,
@@ -40,7 +41,7 @@ from lt_core.run.job import Job, RunLimits
 from lt_core.run.optimization import Optimization
 from lt_core.run.requests import SaveRequest
 from lt_core.run.signals import Signals
-from lt_core.settings import Fact, OfStage, Setting, StageFlag
+from lt_core.settings import Fact, OfStage, Setting, StageFlag, WithRole, first
 from lt_core.specs import TrainerSpecs, refuse_role_conflicts, trainer_specs
 from lt_core.stages import evaluate_in_process, fit_in_process, predict_in_process, use_optimizers
 from lt_core.verification import verify
@@ -178,7 +179,7 @@ class Trainer:
         arguments = {name: value for name, value in locals().items() if name != "self"}
         self._specs: TrainerSpecs = trainer_specs(**arguments)
         self._runtime = assemble(self._specs.hardware)
-        self._callbacks = make_callbacks(self._specs)
+        self._callbacks = CallbackList(make_callbacks(self._specs), self._hear_callbacks)
         check_state_keys(self._callbacks)
         self._loggers = make_loggers(self._specs)
         self._profiler = make_profiler(self._specs)
@@ -371,8 +372,8 @@ class Trainer:
     ) -> Tensor | None:
         """Clip gradients and return their norm; what `LightningModule.clip_gradients` calls."""
         asked = {"optimizer": optimizer, "value": gradient_clip_val, "algorithm": gradient_clip_algorithm}
-        specs = self._running_job.specs  # what's assigned meanwhile holds from the next call on
-        return clip_gradients(self._runtime, specs, note=self._running_fit.optimization.note_norm, **asked)
+        job, note = self._running_job, self._running_fit.optimization.note_norm  # not what's assigned meanwhile
+        return clip_gradients(job.runtime, job.specs, note=note, **asked)
 
     @contextmanager
     def init_module(self, empty_init: bool | None = None) -> Iterator[None]:
@@ -448,7 +449,7 @@ class Trainer:
 
     @property
     def callbacks(self) -> list[Any]:
-        """The callbacks, in the order they're called; assign a new list to change them."""
+        """The callbacks, in the order they're called; may be changed, also within a run, or assigned anew."""
         return self._callbacks
 
     @callbacks.setter
@@ -456,36 +457,21 @@ class Trainer:
         refuse_role_conflicts(callbacks, enable_checkpointing=None, enable_progress_bar=None)
         check_state_keys(callbacks)
         self._callbacks[:] = callbacks  # in place: a running job holds this very list
+        self._hear_callbacks()  # where it's a plain list, in a process that was started for the job
+
+    def _hear_callbacks(self) -> None:
         if self._job is not None:
+            bind_logging(self._callbacks, self._module)
             self._hooks.resolve(self, self._callbacks, module=self._module, datamodule=self._job.datamodule)
 
     def _with_role(self, role: Role) -> list[Any]:
         return [callback for callback in self._callbacks if getattr(callback, "role", None) is role]
 
-    @property
-    def checkpoint_callbacks(self) -> list[Any]:
-        """The callbacks that write checkpoints."""
-        return self._with_role(Role.CHECKPOINT)
-
-    @property
-    def checkpoint_callback(self) -> Any:
-        """The first callback that writes checkpoints, or ``None``."""
-        return next(iter(self.checkpoint_callbacks), None)
-
-    @property
-    def early_stopping_callbacks(self) -> list[Any]:
-        """The callbacks that stop on a metric."""
-        return self._with_role(Role.STOP)
-
-    @property
-    def early_stopping_callback(self) -> Any:
-        """The first callback that stops on a metric, or ``None``."""
-        return next(iter(self.early_stopping_callbacks), None)
-
-    @property
-    def progress_bar_callback(self) -> Any:
-        """The progress bar, or ``None``."""
-        return next(iter(self._with_role(Role.PROGRESS)), None)
+    checkpoint_callbacks = WithRole[list[Any]](Role.CHECKPOINT)
+    checkpoint_callback = WithRole[Any](Role.CHECKPOINT, first)  # or None, as the others in the singular
+    early_stopping_callbacks = WithRole[list[Any]](Role.STOP)
+    early_stopping_callback = WithRole[Any](Role.STOP, first)
+    progress_bar_callback = WithRole[Any](Role.PROGRESS, first)
 
     @property
     def loggers(self) -> list[Logger]:
@@ -720,7 +706,8 @@ class Trainer:
         self._module, module.trainer = module, self
         if datamodule is not None:
             datamodule.trainer = self
-        self._callbacks = merge_module_callbacks(self._callbacks, module.configure_callbacks())
+        own = module.configure_callbacks()
+        self._callbacks = CallbackList(merge_module_callbacks(self._callbacks, own), self._hear_callbacks)
         check_state_keys(self._callbacks)
         refuse_role_conflicts(self._callbacks, enable_checkpointing=None, enable_progress_bar=None)
         bind_logging(self._callbacks, module)
