@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lt_callbacks import BackboneFinetuning, Callback
+from lt_callbacks import BackboneFinetuning, Callback, GradientAccumulationScheduler
 from lt_core import LightningModule, Trainer
 
 DATA = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
@@ -78,5 +78,7 @@ def finetune(folder: str) -> dict[str, Any]:
         path = root / "saved.ckpt"
         found[strategy] = fit(root, SavesAfter(8, path), **options).weights
         found[f"{strategy} resumed"] = fit(root, ckpt_path=path, **options).weights
+    schedule = {"callbacks": [GradientAccumulationScheduler({1: 3})]}
+    found["scheduled"] = fit(Path(folder), devices=2, strategy="ddp", batch_size=1, **schedule).weights
     found["accumulated"] = fit(Path(folder), devices=2, strategy="ddp", batch_size=1, accumulate_grad_batches=2).weights
     return found

@@ -9,7 +9,7 @@ import torch
 from finetuning_ranks import DATA, Net, SavesAfter, finetune, fit
 from torch import Tensor, nn
 
-from lt_callbacks import BackboneFinetuning, LambdaCallback
+from lt_callbacks import BackboneFinetuning, GradientAccumulationScheduler, LambdaCallback
 from lt_interfaces.testing.ranks import run_in_processes
 
 
@@ -101,3 +101,9 @@ def test_ranks_come_to_what_one_process_comes_to(strategy: str, folder: str, tmp
 def test_ranks_that_are_resumed_come_to_the_same_weights(strategy: str, folder: str) -> None:
     for rank in on_ranks(folder):
         assert torch.equal(rank[f"{strategy} resumed"], rank[strategy])
+
+
+def test_a_schedule_of_accumulation_comes_to_the_same_on_ranks(folder: str, tmp_path: Path) -> None:
+    alone = fit(tmp_path, callbacks=[GradientAccumulationScheduler({1: 3})]).weights
+    for rank in on_ranks(folder):
+        assert torch.allclose(rank["scheduled"], alone, atol=1e-5)
