@@ -52,7 +52,7 @@ class FitLoop:
         self._change(max_steps=value)
 
     @property
-    def epoch_progress(self) -> SimpleNamespace:
+    def epoch_progress(self) -> "Counters":
         """Epochs ``ready``, ``started``, ``processed`` and ``completed``, in ``current`` and ``total``."""
         progress = self._progress
         is_within = progress.batches_in_epoch > 0 or progress.is_in_batch
@@ -97,13 +97,13 @@ class EpochLoop:
         return self._progress.batches + self._progress.is_in_batch - 1
 
     @property
-    def batch_progress(self) -> SimpleNamespace:
+    def batch_progress(self) -> "Counters":
         """Counters of micro-batches, as `FitLoop.epoch_progress` has them of epochs; and ``is_last_batch``."""
         progress = self._progress
         ending, both = progress.is_batch_open, {}
         for name, count in (("current", progress.batches_in_epoch), ("total", progress.batches)):
             both[name] = getattr(_counters(count + progress.is_in_batch, count, count - ending), name)
-        return SimpleNamespace(**both, is_last_batch=progress.is_last_batch)
+        return Counters(**both, is_last_batch=progress.is_last_batch)
 
     @property
     def _batches_that_stepped(self) -> int:
@@ -125,9 +125,20 @@ class PredictLoop:
         return next((batches[-1] for batches in reversed(self.epoch_batch_indices) if batches), [])
 
 
-def _counters(started: int, processed: int, completed: int) -> SimpleNamespace:
+class Counters(SimpleNamespace):
+    """Counts by name, for reading alone."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        message = (
+            f"`{name}` shows where the run stands and can't be assigned. To begin elsewhere resume from a checkpoint:"
+            " `fit(..., ckpt_path=...)`."
+        )
+        raise AttributeError(message)
+
+
+def _counters(started: int, processed: int, completed: int) -> Counters:
     counts = {"ready": started, "started": started, "processed": processed, "completed": completed}
-    return SimpleNamespace(current=SimpleNamespace(**counts), total=SimpleNamespace(**counts))
+    return Counters(current=Counters(**counts), total=Counters(**counts))
 
 
 def changed_limits(limits: LimitsSpec, **changes: Any) -> LimitsSpec:

@@ -130,12 +130,36 @@ def test_data_without_length_is_read_to_its_end_or_limit(limit: Any, batches: in
     assert net.seen == [*((0, index) for index in range(batches)), (1, 0)]
 
 
-def test_combined_loader_must_be_sequential(tmp_path: Path) -> None:
-    trainer, net = trainer_with(tmp_path), Sees()
-    trainer.validate(net, CombinedLoader([rows(1), rows(1)], "sequential"), verbose=False)
-    assert net.seen == [(0, 0), (1, 0)]
-    with pytest.raises(ValueError, match="sequential"):
-        trainer.validate(net, CombinedLoader([rows(1), rows(1)], "min_size"), verbose=False)
+@pytest.mark.parametrize(
+    ("mode", "batches"), [("min_size", 2), ("max_size", 3), ("max_size_cycle", 3), ("sequential", 5)]
+)
+@pytest.mark.parametrize("stage", STAGES)
+def test_loaders_are_read_as_the_combined_loaders_mode_says(
+    tmp_path: Path, stage: str, mode: str, batches: int
+) -> None:
+    class Sides(Net):
+        seen = 0
+
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+            self.seen += 1
+            assert isinstance(batch, Tensor) if mode == "sequential" else len(batch) == 2
+            self.log("value", 1.0, reduce_fx="sum", on_epoch=True, add_dataloader_idx=False)
+
+        test_step = validation_step
+
+    net = Sides()
+    results = entry(trainer_with(tmp_path), stage)(net, CombinedLoader([rows(2), rows(3)], mode), verbose=False)
+    assert net.seen == batches
+    assert results[0] == {"value": batches}
+    assert len(results) == (2 if mode == "sequential" else 1)
+
+
+def test_limits_hold_for_each_of_the_loaders_that_are_read_side_by_side(tmp_path: Path) -> None:
+    net = Sees()
+    trainer = trainer_with(tmp_path, limit_val_batches=2, num_sanity_val_steps=1, max_epochs=1)
+    trainer.fit(net, rows(1), CombinedLoader({"a": rows(3), "b": rows(4)}, "max_size"))
+    assert net.seen == [(0, 0), (0, 0), (0, 1)]
+    assert trainer.num_val_batches == [2]
 
 
 def test_shuffled_data_is_worth_a_warning(tmp_path: Path) -> None:

@@ -146,14 +146,14 @@ def limited(run: EvaluationRun, most: int | float) -> Iterator[None]:
     """Let each loader give at most so many batches."""
     loaders = run.loaders
     assert loaders.combined is not None  # loaded before
-    counts = loaders.counts
+    counts, limits = loaders.counts, loaders.combined.limits or ()
     loaders.counts = [min(count, most) for count in counts]
-    loaders.combined.limits = loaders.counts
+    loaders.combined.limits = [min(limit, most) for limit in limits]
     try:
         yield
     finally:
         loaders.counts = counts
-        loaders.combined.limits = counts
+        loaders.combined.limits = limits
 
 
 def bound_step(job: Job, name: str, num_loaders: int) -> Step:

@@ -125,10 +125,8 @@ class StageLoaders:
         """Ask for the loaders, give each rank its share, and count."""
         self.raw = self.source.request()
         self.combined = self._combine(self.raw)
-        if self.combined.mode != "sequential" and self.rules.mode == "sequential":
-            message = (
-                f"A CombinedLoader for `{self.rules.stage}` must have `mode='sequential'`, not {self.combined.mode!r}."
-            )
+        if self.combined.mode != "sequential" and self.rules.stage == "predict":
+            message = f"A CombinedLoader for `predict` must have `mode='sequential'`, not {self.combined.mode!r}."
             raise ValueError(message)
         if self.rules.mode != "sequential" and self.combined.mode == "sequential":
             modes = "'min_size', 'max_size' or 'max_size_cycle'"
@@ -191,7 +189,11 @@ class StageLoaders:
         if strategy.world_size > 1 and not strategy.supports(Capability.UNEVEN_EVALUATION):
             _require_equal(self.everywhere, lengths, limit=limit, stage=stage)
         combined.limits = counts = [count for count, _ in counted]
-        return counts
+        if combined.mode == "sequential":
+            return counts
+        rows = _rows_on_ranks(combined.num_batches, strategy)  # several loaders read side by side, as one
+        self.everywhere = [min(rows) if min(rows) >= 0 else None]
+        return [combined.num_batches]
 
     @property
     def is_sized(self) -> bool:
@@ -247,6 +249,16 @@ def _lengths_on_ranks(loaders: Sequence[Any], strategy: Strategy) -> list[list[i
     own = torch.tensor(lengths, dtype=torch.int64, device=strategy.root_device)
     by_loader: list[list[int]] = strategy.all_gather(own).T.tolist()
     return by_loader
+
+
+def _rows_on_ranks(rows: int | float, strategy: Strategy) -> list[int]:
+    """Return how many rows loaders have that are read side by side, on each rank; -1 where nobody knows. Collective."""
+    known = -1 if rows == inf else int(rows)
+    if strategy.world_size == 1:
+        return [known]
+    own = torch.tensor([known], dtype=torch.int64, device=strategy.root_device)
+    on_ranks: list[int] = strategy.all_gather(own).flatten().tolist()
+    return on_ranks
 
 
 def _counted(loader: Any, limit: int | float, *, stage: str, lengths: Sequence[int]) -> tuple[int | float, int | None]:
