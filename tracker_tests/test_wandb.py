@@ -201,9 +201,9 @@ def test_two_loggers_at_once_keep_to_their_runs(tmp_path: Path) -> None:
 
 def test_copies_share_the_run(tmp_path: Path) -> None:
     logger = offline(tmp_path)
+    assert pickle.loads(pickle.dumps(logger)).version == logger.version
     logger.log_metrics({"loss": 1.0}, step=0)
     assert copy.deepcopy(logger).experiment.id == logger.experiment.id
-    assert pickle.loads(pickle.dumps(logger)).version == logger.version
     assert len(run_folders(tmp_path)) == 1
 
 
@@ -224,9 +224,10 @@ def test_a_process_that_gets_the_logger_writes_to_the_same_run(tmp_path: Path) -
 
 
 def test_of_two_ranks_only_the_first_talks_to_wandb(tmp_path: Path) -> None:
-    logger = offline(tmp_path, id="shared")
+    logger = offline(tmp_path)
     trainer(tmp_path, logger=logger, strategy="ddp_spawn", devices=2, enable_checkpointing=False).fit(Line())
-    assert run_ids(tmp_path) == ["shared"]
+    assert run_ids(tmp_path) == [logger.version]
+    assert [ending.exit_code for ending in records(tmp_path, "exit")] == [0]
     assert [row[STEP_METRIC] for row in history(tmp_path) if "loss" in row] == [0, 1]
 
 

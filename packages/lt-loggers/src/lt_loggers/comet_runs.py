@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Mapping
-from multiprocessing import parent_process
 from typing import Any, Final, Literal
 from uuid import uuid4
 
@@ -64,19 +63,12 @@ class CometRun:
         return self._experiment
 
     def end(self) -> None:
-        """Hear that the Trainer's run is over.
-
-        What waits is sent. Comet's experiment stays open, but for one in a process that a strategy has spawned: that
-        process ends now, without telling Comet.
-        """
+        """Hear that the Trainer's run is over: what waits is sent. Comet's experiment stays open."""
         if not self.is_started:
             return
         if self.key in _started:
             _started[self.key] = "over"
-        if parent_process() is None:
-            self._experiment.flush()
-        else:
-            self._experiment.end()
+        self._experiment.flush()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_key": self.key, "_experiment": None}
