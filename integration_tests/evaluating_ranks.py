@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 from torchmetrics import MeanMetric
 
 from lt_core import LightningModule, Trainer
+from lt_fabric.data import CombinedLoader
 from lt_interfaces.callback import Callback
 
 BATCH_SIZES = (1, 2, 3, 4)
@@ -76,6 +77,14 @@ class Statistics(LightningModule):
         return {"twice": 2 * batch, "names": [str(int(number)) for number in batch]}
 
 
+class SideBySide(LightningModule):
+    """Counts the samples of loaders that are read side by side; where one has ended there's none."""
+
+    def validation_step(self, batch: tuple[Tensor | None, ...], batch_idx: int) -> None:
+        count = sum(len(part) for part in batch if part is not None)
+        self.log("count", float(count), reduce_fx="sum", batch_size=1)
+
+
 class Kept(Callback):
     """Keeps what this rank predicted itself, by loader."""
 
@@ -100,6 +109,8 @@ class Evaluated:
     gathered: list[Outputs]
     own: list[Outputs]
     """What this rank predicted itself."""
+    side_by_side: dict[str, float]
+    """Samples of two loaders that are read side by side, by the mode of their CombinedLoader."""
 
 
 def loaders_of(sizes: Iterable[int]) -> list[DataLoader[int]]:
@@ -128,7 +139,15 @@ def evaluate_all(sizes: Sequence[int], sizes_alone: Sequence[int]) -> Evaluated:
         {len(loader.dataset): trainer.validate(module, loader, verbose=False) for loader in alone},  # type: ignore[arg-type]
         _plain(trainer.predict(module, loaders, gather=True)),
         _plain(kept.outputs.get(idx, []) for idx in range(len(loaders))),
+        {mode: counted_side_by_side(mode) for mode in ("max_size", "max_size_cycle", "min_size")},
     )
+
+
+def counted_side_by_side(mode: str) -> float:
+    """Validate on 5 and 8 numbers at once, and return how many samples came."""
+    combined = CombinedLoader([DataLoader(Numbers(size), batch_size=2) for size in (5, 8)], mode)
+    (metrics,) = new_trainer().validate(SideBySide(), combined, verbose=False)
+    return metrics["count"]
 
 
 def predict_with_workers(size: int) -> list[Any]:

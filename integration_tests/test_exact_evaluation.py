@@ -60,6 +60,13 @@ def test_each_rank_predicts_its_share(world: int) -> None:
         assert of_rank.own == [batches(range(rank, size, world), batch_size) for size, batch_size in CELLS]
 
 
+@pytest.mark.parametrize("world", WORLDS)
+def test_samples_of_loaders_read_side_by_side_count_once(world: int) -> None:
+    for of_rank in evaluated(world):
+        assert of_rank.side_by_side["max_size"] == 5 + 8
+        assert of_rank.side_by_side["max_size_cycle"] > 5 + 8 > of_rank.side_by_side["min_size"]
+
+
 def test_workers_change_nothing() -> None:
     for gathered, validated in run_in_processes(predict_with_workers, 11):
         assert gathered == [batches(range(11), 2)] * 3
