@@ -21,7 +21,7 @@ def module_with(size: int = 2) -> SimpleNamespace:
 
 @pytest.mark.parametrize(
     ("arguments", "size"),
-    [({}, 16), ({"mode": "binsearch"}, 19), ({"mode": "binsearch", "margin": 0}, 20), ({"max_trials": 2}, 4)],
+    [({}, 16), ({"mode": "BinSearch"}, 19), ({"mode": "binsearch", "margin": 0}, 20), ({"max_trials": 2}, 4)],
 )
 def test_the_largest_size_that_fits_is_set(arguments: Any, size: int) -> None:
     module = module_with()
@@ -51,6 +51,15 @@ def test_no_size_above_the_number_of_samples_is_tried(mode: str) -> None:
     run = LoadingRun(module, holds=1000, samples=100)
     found(run, module, mode=mode, margin=0)
     assert module.batch_size == max(run.sizes) == 100
+
+
+def test_sizes_grow_to_the_limit_where_loaders_do_not_say_how_many_samples_there_are() -> None:
+    class Streams(LoadingRun):
+        def make_loader(self) -> Any:
+            return SimpleNamespace(batch_size=self.module.batch_size, dataset=iter(()))
+
+    module = module_with()
+    assert found(Streams(module, holds=1000), module, max_val=100).optimal_batch_size == 100
 
 
 def test_everybody_who_holds_the_size_is_told() -> None:

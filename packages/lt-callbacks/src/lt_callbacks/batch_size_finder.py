@@ -191,7 +191,7 @@ class _Trials:
 
     def _look_at_loaders(self, size: int) -> None:
         loaders = _loaders(self._trainer.train_dataloader)
-        counts = [len(loader.dataset) for loader in loaders if hasattr(getattr(loader, "dataset", None), "__len__")]
+        counts = [count for loader in loaders if (count := _num_samples(loader)) is not None]
         if counts and self.search is not None:
             self.search.max_val = min(self.search.max_val, max(counts))
         shapes = [_shape(loader) for loader in loaders]
@@ -210,6 +210,14 @@ def _loaders(given: Any) -> list[Any]:
     return list(getattr(given, "flattened", None) or tree_leaves(given))
 
 
+def _num_samples(loader: Any) -> int | None:
+    """Return how many samples a loader reads, ``None`` where it doesn't say."""
+    try:
+        return len(loader.dataset)
+    except (AttributeError, TypeError, NotImplementedError):
+        return None
+
+
 def _shape(loader: Any) -> Any:
     """Return what tells apart two loaders for different batch sizes; for one of which nothing is known itself."""
     sizes = [getattr(owner, "batch_size", None) for owner in (loader, getattr(loader, "batch_sampler", None))]
@@ -218,8 +226,8 @@ def _shape(loader: Any) -> Any:
 
 
 def _checked_mode(mode: str) -> str:
-    if mode in _MODES:
-        return mode
+    if isinstance(mode, str) and mode.lower() in _MODES:
+        return mode.lower()
     message = f"`mode` must be 'power' or 'binsearch', not {mode!r}.{did_you_mean(str(mode), _MODES)}"
     raise MisconfigurationException(message)
 
