@@ -83,7 +83,15 @@ MODULES: Final[dict[str, Names]] = {
     ),
     "fabric.utilities.init": {},
     "fabric.utilities.load": missing("`torch.load(path, mmap=True)` reads tensors when they're used.", "_lazy_load"),
-    "fabric.utilities.logger": {},
+    "fabric.utilities.logger": missing(
+        "`lt_loggers.hparams_yaml.flat_hyperparameters` makes any hyper-parameters flat and plain.",
+        "_convert_json_serializable",
+        "_convert_params",
+        "_flatten_dict",
+        "_sanitize_callable_params",
+        "_sanitize_params",
+    )
+    | missing("`lt_loggers.prefix.prefixed` puts a prefix in front of metrics' names.", "_add_prefix"),
     "fabric.utilities.optimizer": {},
     "fabric.utilities.rank_zero": _RANK_ZERO | _MORE_RANK_ZERO,
     "fabric.utilities.registry": {},
