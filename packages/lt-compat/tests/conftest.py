@@ -30,7 +30,7 @@ def python(tmp_path: Path) -> Run:
     def run(
         *words: str | Path, switch: str | None = None, path: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        ours = {"LT_CHECKPOINT_OBJECTS", "LT_COMPAT", "PYTHONPATH"}
+        ours = {"LT_CALLBACK_FACTORIES", "LT_CHECKPOINT_OBJECTS", "LT_COMPAT", "PYTHONPATH"}
         kept = {name: value for name, value in os.environ.items() if name not in ours}
         added = {"LT_COMPAT": switch, "PYTHONPATH": str(path) if path else None}
         environment = kept | {name: value for name, value in added.items() if value is not None}

@@ -1,10 +1,12 @@
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tiny_runs import QUIET, Journal, Net, fit
 
+from lt_core import default_parts
 from lt_core.default_parts import (
     check_state_keys,
     make_callbacks,
@@ -140,6 +142,37 @@ def test_profilers_are_none_or_an_instance() -> None:
 
 
 # --- order and replacement ---
+
+
+class Factories:
+    """Stands for what `importlib.metadata.entry_points` finds in a group."""
+
+    def __init__(self, **made: Any) -> None:
+        self.made = made
+        self.asked: list[str] = []
+
+    def __call__(self, *, group: str) -> list[Any]:
+        self.asked.append(group)
+        return [SimpleNamespace(name=name, load=lambda made=made: lambda: made) for name, made in self.made.items()]
+
+
+def test_installed_factories_bring_callbacks_where_the_environment_names_their_group(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = Factories(one=Ordinary(), two=[Special(), Saver()])
+    monkeypatch.setattr(default_parts, "entry_points", found)
+    monkeypatch.delenv("LT_CALLBACK_FACTORIES", raising=False)
+    assert make_callbacks(trainer_specs(**QUIET)) == []
+    monkeypatch.setenv("LT_CALLBACK_FACTORIES", "some.factories")
+    brought = make_callbacks(trainer_specs(callbacks=Bar(), **{**QUIET, "enable_progress_bar": None}))
+    assert [type(one) for one in brought] == [Bar, Ordinary, Special, Saver]
+    assert found.asked == ["some.factories"]
+
+
+def test_an_attribute_of_the_users_called_role_does_not_matter() -> None:
+    named, listed = Ordinary(), Ordinary()
+    named.role, listed.role = "tuner", ["tuner"]  # type: ignore[misc,assignment]
+    assert ordered([Saver(), named, listed])[:2] == [named, listed]
 
 
 def test_tuners_go_first_checkpoints_last_and_others_keep_their_order() -> None:

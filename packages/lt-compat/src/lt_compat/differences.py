@@ -152,7 +152,7 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         ),
         "deterministic": ("`deterministic=True`",),
         "gradient_clip_val": _CLIPPING,
-        "model_registry": ("LayerSync plugins, `model_registry`, factories of external callbacks",),
+        "model_registry": ("LayerSync plugins, `model_registry`",),
     },
     "seed_everything": {"": ("`seed_everything()` without a seed",)},
 }

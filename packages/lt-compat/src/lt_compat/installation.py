@@ -17,6 +17,8 @@ SWITCH: Final = "LT_COMPAT"
 """The environment variable that says how Lightning's names are resolved, in this process and in those it starts."""
 CHECKPOINT_OBJECTS: Final = "LT_CHECKPOINT_OBJECTS"
 """The environment variable that lets checkpoints hold any object, as Lightning's may (`lt_interfaces.plain_values`)."""
+CALLBACK_FACTORIES: Final = "LT_CALLBACK_FACTORIES"
+"""The environment variable that names the entry points whose functions bring callbacks to every Trainer (`lt_core`)."""
 
 
 class Mode(StrEnum):
@@ -47,6 +49,7 @@ def install() -> None:
         _refuse_what_is_imported()
         os.environ[SWITCH] = mode
         os.environ.setdefault(CHECKPOINT_OBJECTS, "keep")
+        os.environ.setdefault(CALLBACK_FACTORIES, "lightning.pytorch.callbacks_factory")
         sys.meta_path.insert(0, CompatFinder(version("lt-compat")))
     elif sys.argv[:1] != ["-m"]:  # `python -m lt_compat` says it itself, where it matters
         warnings.warn(why_not(), stacklevel=4)

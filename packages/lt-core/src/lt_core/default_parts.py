@@ -4,7 +4,8 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import wraps
-from typing import Any
+from importlib.metadata import entry_points
+from typing import Any, Final
 
 from lt_core.specs import TrainerSpecs
 from lt_interfaces import plugins
@@ -14,6 +15,10 @@ from lt_interfaces.logger import Logger
 from lt_interfaces.profiler import Profiler
 from lt_interfaces.rank_zero import rank_zero_info
 from lt_interfaces.roles import Role
+
+CALLBACK_FACTORIES: Final = "LT_CALLBACK_FACTORIES"
+"""The environment variable that names a group of entry points, each a function that returns one callback or several for
+every Trainer. lt-compat names Lightning's; without it none is looked for."""
 
 
 def _telling(change: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,7 +61,7 @@ class CallbackList(list[Any]):
 
 
 def make_callbacks(specs: TrainerSpecs) -> list[Any]:
-    """Return the user's callbacks and the defaults, in the order they're called.
+    """Return the user's callbacks, the defaults and those of installed factories, in the order they're called.
 
     Raises:
         MissingPackageError: when a default was asked for explicitly and isn't installed; gives the install line.
@@ -70,13 +75,24 @@ def make_callbacks(specs: TrainerSpecs) -> list[Any]:
     _add(callbacks, "progress_bar", role=Role.PROGRESS, argument="enable_progress_bar", wanted=wanted)
     wanted = specs.logging.enable_model_summary
     _add(callbacks, "model_summary", role=Role.SUMMARY, argument="enable_model_summary", wanted=wanted)
-    return ordered(callbacks)
+    return ordered([*callbacks, *_from_factories()])
+
+
+def _from_factories() -> list[Any]:
+    """Return what installed factories bring to every Trainer, where the environment names their group."""
+    group = os.environ.get(CALLBACK_FACTORIES)
+    made = [point.load()() for point in entry_points(group=group)] if group else []
+    return [callback for one in made for callback in (one if isinstance(one, Iterable) else [one])]
 
 
 def ordered(callbacks: Iterable[Any]) -> list[Any]:
     """Return callbacks as they're called: tuners first, checkpoints last, others as given."""
-    place = {Role.TUNER: 0, Role.CHECKPOINT: 2}
-    return sorted(callbacks, key=lambda callback: place.get(callback.role, 1))
+
+    def place(callback: Any) -> int:
+        # By identity: a callback of the user's own may keep something else under this name.
+        return 0 if callback.role is Role.TUNER else 2 if callback.role is Role.CHECKPOINT else 1
+
+    return sorted(callbacks, key=place)
 
 
 def merge_module_callbacks(callbacks: Sequence[Any], returned: Any) -> list[Any]:
