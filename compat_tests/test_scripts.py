@@ -51,6 +51,22 @@ def _sorted_by_table(found: Iterable[Difference], known: Mapping[str, str]) -> t
     return unlisted, met
 
 
+@pytest.mark.nightly
+@pytest.mark.timeout(6 * SECONDS)
+def test_each_side_goes_on_from_the_others_checkpoint_as_from_its_own(tmp_path: Path) -> None:
+    script, sides = SCRIPTS.parent / "going_on.py", {"lightning": under_lightning, "lt-compat": under_lt_compat}
+    seen = {}
+    for writer, write in sides.items():
+        write(script, tmp_path / writer)
+        for reader, read in sides.items():
+            folder = tmp_path / f"{writer}, then {reader}"
+            read(script, folder, str(tmp_path / writer / "last.ckpt"))
+            seen[folder.name] = observations(folder)["observed"]
+    first, *others = seen.values()
+    assert len(first["losses"]) == 10
+    assert [list(differences(first, other)) for other in others] == [[], [], []]
+
+
 def test_migrating_twice_changes_nothing_more(tmp_path: Path) -> None:
     shutil.copytree(SCRIPTS, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     migrate(tmp_path / "scripts")
@@ -58,6 +74,7 @@ def test_migrating_twice_changes_nothing_more(tmp_path: Path) -> None:
     migrate(tmp_path / "scripts")
     assert {path.name: path.read_text() for path in (tmp_path / "scripts").iterdir()} == once
     assert all(text != (SCRIPTS / name).read_text() for name, text in once.items())
+    assert [name for name, text in once.items() if "lt_compat" in text] == ["bug_report.py"]  # for its BoringModel
 
 
 def test_every_known_difference_is_a_row_of_the_page() -> None:
