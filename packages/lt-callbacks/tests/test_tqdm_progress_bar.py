@@ -40,6 +40,29 @@ def test_bars_of_ones_own_are_drawn(new_run: NewRun, monkeypatch: pytest.MonkeyP
     assert "Epoch 0:  <3 of 3>" in written.getvalue()
 
 
+class Postfix(TQDMProgressBar):
+    def on_train_batch_end(self, *args: Any) -> None:
+        super().on_train_batch_end(*args)
+        self.train_progress_bar.set_postfix_str("mine")
+        self.val_progress_bar.set_description("silent")
+
+
+def test_the_bar_that_is_drawn_can_be_written_to(new_run: NewRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = Terminal()
+    monkeypatch.setattr(sys, "stdout", written)
+    new_run(Postfix()).fit(epochs=1, batches=3)
+    assert "mine" in written.getvalue()
+    assert "silent" not in written.getvalue()
+
+
+def test_where_plain_lines_are_written_a_silent_bar_is_written_to(
+    new_run: NewRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new_run(Postfix()).fit(epochs=1, batches=3)
+    captured = capsys.readouterr()
+    assert "mine" not in captured.out + captured.err
+
+
 def test_elsewhere_it_writes_one_plain_line_per_epoch(new_run: NewRun, capsys: pytest.CaptureFixture[str]) -> None:
     new_run(TQDMProgressBar()).fit(epochs=2, batches=100)
     out = capsys.readouterr().out

@@ -21,6 +21,11 @@ def new_bar(description: str, position: int) -> Any:
     return tqdm(desc=description, position=position, dynamic_ncols=True, file=sys.stdout, leave=True)
 
 
+def silent_bar() -> Any:
+    """Return a tqdm bar that takes everything and shows nothing."""
+    return terminal_tqdm(disable=True)
+
+
 class TqdmDisplay(ProgressDisplay):
     """One tqdm bar for training and one for evaluation, on standard output.
 
@@ -31,6 +36,10 @@ class TqdmDisplay(ProgressDisplay):
     def __init__(self, make: Callable[[Bar], Any]) -> None:
         self._make = make
         self._bars: dict[Bar, Any] = {}
+
+    def drawn(self, bar: Bar) -> Any:
+        """Return the tqdm bar that's open, one that shows nothing where none is."""
+        return self._bars[bar] if bar in self._bars else silent_bar()
 
     def open(self, bar: Bar, description: str, total: float) -> None:
         drawn = self._bars[bar] = self._make(bar)

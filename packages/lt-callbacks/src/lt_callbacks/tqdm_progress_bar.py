@@ -66,6 +66,32 @@ class TQDMProgressBar(BatchProgressBar):
         """Return the one for a loader that's predicted."""
         return self._drawn(self.predict_description, Bar.EVALUATION)
 
+    @property
+    def train_progress_bar(self) -> Any:
+        """The `tqdm.tqdm` of the training epoch; where none is open, or plain lines are written, one that's silent."""
+        return self._open_bar(Bar.TRAINING)
+
+    @property
+    def val_progress_bar(self) -> Any:
+        """The one of the loader that's validated."""
+        return self._open_bar(Bar.EVALUATION)
+
+    @property
+    def test_progress_bar(self) -> Any:
+        """The one of the loader that's tested."""
+        return self._open_bar(Bar.EVALUATION)
+
+    @property
+    def predict_progress_bar(self) -> Any:
+        """The one of the loader that's predicted."""
+        return self._open_bar(Bar.EVALUATION)
+
+    def _open_bar(self, bar: Bar) -> Any:
+        # Deferred: see `make_display`.
+        from lt_callbacks.tqdm_display import TqdmDisplay, silent_bar
+
+        return self._display.drawn(bar) if isinstance(self._display, TqdmDisplay) else silent_bar()
+
     def _new_bar(self, bar: Bar) -> Any:
         if bar is Bar.TRAINING:
             return self.init_train_tqdm()
