@@ -43,9 +43,11 @@ def install() -> None:
     """
     mode = _mode()
     finder = installed_finder()
+    if mode is Mode.OFF:
+        return
     if finder is not None:
         _refuse_another_copy(finder)
-    elif mode is Mode.FORCE or (mode is Mode.ON and not real_packages()):
+    elif mode is Mode.FORCE or not real_packages():
         _refuse_what_is_imported()
         os.environ[SWITCH] = mode
         os.environ.setdefault(CHECKPOINT_OBJECTS, "keep")
