@@ -52,6 +52,14 @@ def test_check_shows_what_is_asked_for(code: Path, capsys: pytest.CaptureFixture
     assert "train.py" not in quiet
 
 
+def test_check_tells_what_differs_once_for_all_files(code: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (code / "again.py").write_text(PROGRAM)
+    main(["check", str(code)])
+    told = capsys.readouterr().out
+    assert told.count("differs  lightning.pytorch.callbacks.EarlyStopping") == 2
+    assert told.count("changed between runs: The value") == 1
+
+
 def test_check_speaks_to_programs_in_json(code: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(code), "--format", "json"]) == 1
     report = json.loads(capsys.readouterr().out)

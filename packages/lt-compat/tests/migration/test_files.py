@@ -53,6 +53,7 @@ def test_import_statements_name_the_owners(before: str, after: str) -> None:
         ("import lightning.pytorch\nlightning.pytorch.loggers.CSVLogger", "import lt\nlt.loggers.CSVLogger"),
         ("import lightning as L\nL.pytorch.strategies.FSDPStrategy", "import lt as L\nL.fsdp.FSDPStrategy"),
         ("import lightning as L\nisinstance(x, (L.Fabric,))", "import lt as L\nisinstance(x, (L.Fabric,))"),
+        ('import lightning\nx: Final["lightning.pytorch.Trainer"]', 'import lt\nx: Final["lt.Trainer"]'),
         ('import lightning as L\nx: "list[L.pytorch.Trainer]"', 'import lt as L\nx: "list[L.Trainer]"'),
         ("import lightning\nif lightning is None: ...\ndel lightning", "import lt\nif lt is None: ...\ndel lt"),
         ("from lightning.pytorch import callbacks as c\nc.timer.Timer", "import lt_callbacks as c\nc.Timer"),

@@ -96,6 +96,7 @@ def test_strings_that_are_paths_are_found_with_the_function_they_go_to() -> None
     source = """
         import_module("lightning.pytorch")
         config = {"class_path": "pytorch_lightning.Trainer", "a": "see lightning.pytorch", "b": f"lightning.{x}"}
+        b"lightning.pytorch.Trainer", [b"lightning.pytorch.Trainer"]
         "lightning" "pytorch"
     """
     found = [(string.dotted.path, string.passed_to) for string in usage(source).strings]
