@@ -1,6 +1,11 @@
 import math
 import pickle
-from multiprocessing import get_context
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import chain, repeat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +21,7 @@ from lt_interfaces.logger import Logger
 from lt_interfaces.plugins import resolve
 from lt_interfaces.testing import LoggerContract
 from lt_loggers import CSVLogger, MLFlowLogger
+from lt_loggers.mlflow_runs import MLFlowExperiment
 
 
 class TestMLFlowLogger(LoggerContract):
@@ -193,20 +199,22 @@ def test_testing_after_fitting_goes_on_in_the_same_run(tmp_path: Path) -> None:
     assert only_run(tmp_path).info.status == "FINISHED"
 
 
-def start_at_once(save_dir: Path) -> None:
-    MLFlowLogger("new", save_dir=save_dir).log_metrics({"loss": 1.0}, step=0)
+class LooksTooEarly:
+    """A client that hasn't seen yet what another job has just made."""
+
+    def __init__(self, real: MlflowClient) -> None:
+        self.create_experiment = real.create_experiment
+        self.answers = chain([lambda _: None], repeat(real.get_experiment_by_name))
+
+    def get_experiment_by_name(self, name: str) -> Any:
+        return next(self.answers)(name)
 
 
-def test_jobs_that_start_at_once_make_one_experiment(tmp_path: Path) -> None:
-    MLFlowLogger("first", save_dir=tmp_path).log_metrics({"loss": 1.0}, step=0)  # makes the database itself
-    processes = [get_context("spawn").Process(target=start_at_once, args=(tmp_path,)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0]
-    names = {run.info.experiment_id for run in runs(tmp_path)}
-    assert (len(runs(tmp_path)), len(names)) == (3, 2)
+def test_an_experiment_that_another_job_has_just_made_is_used(tmp_path: Path) -> None:
+    logger = MLFlowLogger("new", save_dir=tmp_path)
+    logger.log_metrics({"loss": 1.0}, step=0)
+    experiment = MLFlowExperiment("new", f"sqlite:///{tmp_path}/mlflow.db", folder=None, artifact_location=None)
+    assert experiment.id(LooksTooEarly(client(tmp_path))) == logger.experiment_id
 
 
 def test_of_two_ranks_only_the_first_talks_to_mlflow_and_the_parent_finds_its_run(tmp_path: Path) -> None:
@@ -279,3 +287,47 @@ def test_a_checkpoint_that_is_a_folder_is_sent_whole(tmp_path: Path) -> None:
     logger.after_save_checkpoint(SimpleNamespace(best_model_path=str(folder), last_model_path="", dirpath=tmp_path))
     sent = tmp_path / "artifacts" / str(logger.run_id) / "artifacts/sharded/sharded.ckpt/part0"
     assert sent.read_text() == "weights"
+
+
+# --- a server ---
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """Start MLflow's own server and return its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    place = ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", f"{tmp_path}/served"]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    with (tmp_path / "server.log").open("w") as log:
+        process = subprocess.Popen([*command, *place], stdout=log, stderr=log)
+        try:
+            _wait_for(port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(1000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    message = "MLflow's server didn't start"
+    raise TimeoutError(message)
+
+
+@pytest.mark.timeout(300)
+def test_a_server_gets_metrics_and_checkpoints(tmp_path: Path, server: str) -> None:
+    logger = MLFlowLogger("digits", tracking_uri=server, log_model=True, version="job-17")
+    checkpoint = ModelCheckpoint(tmp_path / "saved", filename="{epoch}")
+    trainer(tmp_path, logger=logger, callbacks=checkpoint).fit(Line())
+    reader = MlflowClient(server)
+    (run,) = reader.search_runs([str(logger.experiment_id)])
+    assert (run.info.run_id, run.info.status, run.data.params) == (logger.run_id, "FINISHED", {"lr": "0.1"})
+    assert [one.step for one in reader.get_metric_history(run.info.run_id, "loss")] == EXPECTED_STEPS
+    assert [one.path for one in reader.list_artifacts(run.info.run_id)] == ["epoch=0"]
+    assert MLFlowLogger("digits", tracking_uri=server, version="job-17").run_id == logger.run_id
