@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -107,3 +109,11 @@ def test_optimizer_state_of_a_sharded_strategy_loads() -> None:
     assert states[1]["param_groups"] == states[0]["param_groups"]
     buffers = [state["state"]["hidden.weight"]["momentum_buffer"] for state in states]
     assert torch.equal(*buffers)
+
+
+def test_it_can_be_pickled_without_the_modules_it_has_set_up() -> None:
+    strategy, module = SingleDeviceStrategy("cpu"), nn.Linear(2, 1)
+    strategy.setup(module, None)
+    copied = pickle.loads(pickle.dumps(strategy))
+    assert copied.root_device == torch.device("cpu")
+    copied.teardown()

@@ -51,6 +51,13 @@ class SingleDeviceStrategy(Strategy):
         self._window = SingleDeviceWindow(self._parameters)
         self._unit_window = UnitWindow()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the modules that were set up: what's weak can't be pickled, and a copy sets up its own."""
+        return {**vars(self), "_modules": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _modules=WeakSet())
+
     # --- before launching ---
 
     def connect(self, assembly: Assembly) -> None:
