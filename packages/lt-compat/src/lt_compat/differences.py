@@ -80,10 +80,34 @@ _LEARNING_RATES: Final = (
 )
 _BATCH_SIZES: Final = ("Batch sizes that weren't tried", "Loaders that don't follow the batch size")
 
+_AVERAGING: Final = (
+    "`weights_only=True` with `WeightAveraging`",
+    "Which epochs `WeightAveraging` has updated after",
+    "`WeightAveraging` under FSDP, tensor parallelism and DeepSpeed",
+)
+_FINETUNING: Final = (
+    "Unfreezing with `BaseFinetuning` on several ranks with DDP",
+    "Resuming after `BaseFinetuning` has unfrozen something",
+    "A second `fit` after `BaseFinetuning` has unfrozen something",
+    "`BaseFinetuning` in `validate`, `test` and `predict`",
+)
+_HALF_ON_CPU: Final = ('`precision="16-mixed"` on a CPU',)
+_HOOK_GROUPS: Final = ("`ModelHooks`, `DataHooks`, `CheckpointHooks`",)
+
 NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "AsyncCheckpointIO": (
         "Failure of an asynchronous save",
         "Removing a checkpoint while an asynchronous save is under way",
+    ),
+    "BackboneFinetuning": (
+        *_FINETUNING,
+        "`BackboneFinetuning` when the optimizer holds the backbone from the start",
+        "`BackboneFinetuning` with several optimizers",
+    ),
+    "BaseFinetuning": _FINETUNING,
+    "BasePredictionWriter": (
+        "`batch_indices` of `BasePredictionWriter` with a batch sampler that is a list, or `batch_size=None`",
+        "`batch_indices` with `DataLoader(in_order=False)` and workers",
     ),
     "BatchSizeFinder": (
         *_BATCH_SIZES,
@@ -93,10 +117,26 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "BitsandbytesPrecision": ("Quantised weights",),
     "CSVLogger": (*_FOLDERS, "`metrics.csv` in a folder that's used again"),
+    "CheckpointHooks": _HOOK_GROUPS,
     "CombinedLoader": ("A loader in `max_size_cycle` that can be read only once",),
+    "CometLogger": ("`CometLogger`", "A second `CometLogger` without a key"),
+    "DataHooks": _HOOK_GROUPS,
+    "DeviceStatsMonitor": (
+        "`DeviceStatsMonitor` in `validate` and `test`",
+        "`DeviceStatsMonitor` in the validation of `fit`",
+        "Where `DeviceStatsMonitor` logs the end of a training batch",
+        "Statistics of `DeviceStatsMonitor` in `callback_metrics`",
+    ),
+    "EMAWeightAveraging": _AVERAGING,
     "EarlyStopping": ("`EarlyStopping(patience=...)` changed between runs",),
     "FSDPStrategy": _FSDP,
     "getLogger": ("The logger that messages go to",),
+    "GradientAccumulationScheduler": (
+        "`GradientAccumulationScheduler` and a resume in mid-epoch",
+        "`estimated_stepping_batches` with `GradientAccumulationScheduler`",
+        "The dict given to `GradientAccumulationScheduler`",
+        "A second `fit` with `GradientAccumulationScheduler`",
+    ),
     "KubeflowEnvironment": ("`KubeflowEnvironment.detect()`",),
     "LambdaCallback": ("`LambdaCallback` with a misspelt hook",),
     "LSFEnvironment": ("SLURM and LSF: the port of a job",),
@@ -106,6 +146,12 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "Resuming with a finder among the callbacks",
     ),
     "LearningRateMonitor": ("What `LearningRateMonitor` logs",),
+    "MLFlowLogger": (
+        "`MLFLOW_TRACKING_URI`",
+        "`name` and `version` of `MLFlowLogger`",
+        "Hyper-parameters that differ when MLflow's run is continued",
+        "Long hyper-parameters for MLflow",
+    ),
     "MPIEnvironment": ("Jobs of MPI",),
     "MisconfigurationException": ("`MisconfigurationException`",),
     "ModelCheckpoint": (
@@ -114,12 +160,24 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         "Order of saving and deleting in `ModelCheckpoint`",
         "`ModelCheckpoint` and manual optimization",
     ),
+    "ModelHooks": _HOOK_GROUPS,
     "ModelSummary": ("Sizes in the model summary",),
+    "OnExceptionCheckpoint": (
+        "`fit` without `ckpt_path`, with `OnExceptionCheckpoint`",
+        "What `OnExceptionCheckpoint` does in `validate`, `test`, `predict`, `fast_dev_run`, or when `setup` fails",
+        "`OnExceptionCheckpoint` with several processes",
+    ),
     "RichModelSummary": ("Sizes in the model summary",),
     "RichProgressBar": ("Metrics in the bar", "Without a terminal"),
     "SLURMEnvironment": _SLURM,
     "TQDMProgressBar": ("Metrics in the bar", "Without a terminal"),
     "Tuner": (*_LEARNING_RATES, *_BATCH_SIZES, "Trying batch sizes in validation, test or prediction"),
+    "WandbLogger": (
+        "`version` of `WandbLogger`",
+        "A second `WandbLogger` in a program that hasn't called `wandb.finish()`",
+        "Hyper-parameters that wandb has no type for",
+    ),
+    "WeightAveraging": _AVERAGING,
     "TensorBoardLogger": (*_FOLDERS, "`hp_metric=-1` of `TensorBoardLogger`"),
 }
 """Rows by the name of a class or function."""
@@ -144,6 +202,7 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "monitor": ("A save that waits for a metric of validation",),
         "save_last": ("`save_last=True` of `ModelCheckpoint`",),
     },
+    "Fabric": {"precision": _HALF_ON_CPU},
     "Trainer": {
         "accumulate_grad_batches": (
             "Last, shorter accumulation window of an epoch",
@@ -152,6 +211,7 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         ),
         "deterministic": ("`deterministic=True`",),
         "gradient_clip_val": _CLIPPING,
+        "precision": _HALF_ON_CPU,
         "model_registry": ("LayerSync plugins, `model_registry`",),
     },
     "seed_everything": {"": ("`seed_everything()` without a seed",)},

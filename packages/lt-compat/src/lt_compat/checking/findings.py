@@ -153,7 +153,7 @@ def _of_method(method: Method) -> Iterator[Finding]:
         return
     shown = f"{method.base.name}.{method.name}"
     if method.name in RETIRED and method.name not in BY_NAME:
-        instead = f"Lightning has retired this hook; lt refuses it. Use `{RETIRED[method.name]}`."
+        instead = f"A hook of older Lightning, which lt refuses. Use `{RETIRED[method.name]}`."
         yield Finding(shown, Verdict.MISSING, method.place, instead=instead)
     elif rows := differences.of_method(method.name):
         yield Finding(shown, Verdict.DIFFERS, method.place, rows)
