@@ -136,6 +136,11 @@ def test_a_subclass_may_do_more_in_each_check(new_run: NewRun) -> None:
     assert (callback.checks, callback.stopped_epoch) == (2, 1)
 
 
+def test_a_subclass_with_a_method_that_is_never_called_hears_of_it() -> None:
+    with pytest.warns(UserWarning, match=r"`Mine` defines `_log_info`, which lt never calls. Override `_should_skip"):
+        type("Mine", (EarlyStopping,), {"_log_info": lambda *args: None})
+
+
 def test_a_resumed_run_goes_on_waiting_with_its_own_patience() -> None:
     first = EarlyStopping("loss", patience=5)
     first.load_state_dict({**first.state_dict(), "wait_count": 2, "best_score": torch.tensor(0.5), "stopped_epoch": 1})

@@ -452,6 +452,28 @@ def test_folder_and_names_may_be_assigned_before_a_run(new_run: NewRun, tmp_path
     assert files(tmp_path / "mine") == ["model-step=20.ckpt", "newest-epoch=1.ckpt"]
 
 
+def test_the_number_kept_may_be_assigned_and_is_checked(new_run: NewRun, tmp_path: Path) -> None:
+    checkpoint = ModelCheckpoint(tmp_path)
+    checkpoint.save_top_k = -1
+    new_run(checkpoint).fit(epochs=2)
+    assert files(tmp_path) == ["epoch=0-step=10.ckpt", "epoch=1-step=20.ckpt"]
+    with pytest.raises(MisconfigurationException, match="needs `monitor`"):
+        checkpoint.save_top_k = 2
+
+
+def test_a_subclass_reads_its_triggers_and_says_what_it_saved(new_run: NewRun, tmp_path: Path) -> None:
+    class Own(ModelCheckpoint):
+        def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+            if trainer.global_step % self._every_n_train_steps == 0:
+                trainer.save_checkpoint(tmp_path / f"own-{trainer.global_step}.ckpt")
+                self._last_global_step_saved = trainer.global_step
+
+    checkpoint = Own(tmp_path, every_n_train_steps=5)
+    new_run(checkpoint).fit()
+    assert files(tmp_path) == ["own-10.ckpt", "own-5.ckpt"]
+    assert checkpoint._last_global_step_saved == 10
+
+
 def test_the_best_path_may_be_assigned() -> None:
     checkpoint = ModelCheckpoint()
     checkpoint.best_model_path = "elsewhere.ckpt"

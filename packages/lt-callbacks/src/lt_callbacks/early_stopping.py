@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import torch
 from torch import Tensor
@@ -12,12 +12,16 @@ from lt_callbacks.fields_of_records import FieldOf
 from lt_callbacks.run import Run
 from lt_callbacks.stopping_rule import EarlyStoppingReason, StoppingRule, Watched
 from lt_callbacks.top_k import check_mode, worst
+from lt_callbacks.unheard_overrides import warn_of_unheard_overrides
 from lt_interfaces.callback import Callback
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.rank_zero import rank_prefixed_message, rank_zero_info, rank_zero_warn
 from lt_interfaces.roles import Role
 from lt_interfaces.spelling import did_you_mean
 from lt_interfaces.states import TrainerFn
+
+_UNHEARD: Final = ("_validate_condition_metric", "_improvement_message", "_log_info")
+_INSTEAD: Final = "`_should_skip_check`, `_run_early_stopping_check` or `_evaluate_stopping_criteria`"
 
 
 class EarlyStopping(Callback):
@@ -49,6 +53,10 @@ class EarlyStopping(Callback):
     """
 
     role: ClassVar[Role | None] = Role.STOP
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        warn_of_unheard_overrides(cls, _UNHEARD, instead=_INSTEAD)
 
     def __init__(
         self,

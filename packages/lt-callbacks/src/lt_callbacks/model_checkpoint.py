@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any, ClassVar, Final, Literal
 
@@ -154,6 +154,19 @@ class ModelCheckpoint(Checkpoint):
     last_model_path = FieldOf[str]("_keeper.kept")
     current_score = FieldOf[Tensor | None]("_keeper.kept")
 
+    # private, but read by subclasses in code written for Lightning
+    _every_n_train_steps = FieldOf[int]("_triggers", "every_n_train_steps")
+    _every_n_epochs = FieldOf[int]("_triggers", "every_n_epochs")
+    _train_time_interval = FieldOf[timedelta | None]("_triggers", "train_time_interval")
+
+    @property
+    def _last_global_step_saved(self) -> int:
+        return self._keeper.saved_step
+
+    @_last_global_step_saved.setter
+    def _last_global_step_saved(self, step: int) -> None:
+        self._keeper.saved_step = step
+
     @property
     def dirpath(self) -> str | None:
         """The folder of the checkpoints; unless given, it's known from ``setup`` on."""
@@ -172,6 +185,12 @@ class ModelCheckpoint(Checkpoint):
     def save_top_k(self) -> int:
         """How many are kept; -1: all."""
         return self._keeper.kept.top_k.k
+
+    @save_top_k.setter
+    def save_top_k(self, save_top_k: int) -> None:
+        _check_save_top_k(save_top_k, self.monitor)
+        kept = self._keeper.kept
+        self._keeper.kept = replace(kept, top_k=replace(kept.top_k, k=save_top_k))
 
     @property
     def best_model_score(self) -> Tensor | None:
