@@ -121,6 +121,20 @@ def test_a_trainer_logs_what_it_logs_to_csv_files(tmp_path: Path) -> None:
     assert run_ids(tmp_path) == ["first"]
 
 
+def test_wandb_log_in_the_users_code_reaches_the_run_before_anything_was_logged(tmp_path: Path) -> None:
+    class Talks(Line):
+        def __init__(self) -> None:
+            super().__init__()
+            self.save_hyperparameters(logger=False)
+
+        def on_train_start(self) -> None:
+            wandb.log({"users": 1})
+
+    trainer(tmp_path, logger=offline(tmp_path), enable_checkpointing=False, log_every_n_steps=4).fit(Talks())
+    wandb.finish()
+    assert history(tmp_path)[0]["users"] == 1
+
+
 # --- whose run it is ---
 
 

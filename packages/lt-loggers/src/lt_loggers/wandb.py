@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from lt_interfaces.errors import MisconfigurationException
 from lt_interfaces.logger import Logger
@@ -23,9 +23,10 @@ from lt_loggers.wandb_runs import STEP_METRIC, WandbRun
 class WandbLogger(Logger):
     """Sends metrics, hyper-parameters, media and checkpoints to Weights & Biases.
 
-    Needs the extra ``lt-loggers[wandb]``. The run starts with the first thing that's logged, on global rank 0 alone. It
-    stays open when the Trainer is done, so that you can go on logging to it; call `wandb.finish`, or end the program. A
-    run that your own code has started before is continued, unless you ask for another ``id``.
+    Needs the extra ``lt-loggers[wandb]``. The run starts when a stage of the Trainer does, or with the first thing that
+    is logged, on global rank 0 alone. It stays open when the Trainer is done, so that you can go on logging to it; call
+    `wandb.finish`, or end the program. A run that your own code has started before is continued, unless you ask for
+    another ``id``.
 
     To go on with a run after a restart, give its ``id`` (`version`) again.
 
@@ -154,6 +155,14 @@ class WandbLogger(Logger):
         """Record hyper-parameters in the run's config; one that's there already is replaced."""
         plain = {str(name): value for name, value in plain_hyperparameters(params).items()}
         self.experiment.config.update(plain, allow_val_change=True)
+
+    @rank_zero_only
+    def log_graph(self, model: nn.Module, input_array: Tensor | None = None) -> None:
+        """Start the run, so that `wandb.log` in the user's code reaches it from the first batch on.
+
+        The graph itself is recorded by `watch`.
+        """
+        self._run.started()
 
     @rank_zero_only
     def log_table(
