@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import pytest
 from compat_tests.libraries.sides import LT, OTHER_PYTHON, Side, Story, lightning
 
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "compat-libraries.md"
 BESIDE_THE_VALUES = ("epoch", "hp_metric")
 """What's logged in other places, as the page of differences says: beside learning rates, and in continued folders."""
 
@@ -102,6 +103,10 @@ class LibraryContract(ABC):
 
     def test_every_name_that_it_imports_is_there(self) -> None:
         assert not [use for use in _missing(self.package) if not use["optional"]]
+
+    def test_the_page_tells_of_the_version_that_is_tested(self) -> None:
+        name = self.package.replace("_", "-")
+        assert f"| {name} {distribution(name).version} |" in PAGE.read_text()
 
 
 def _comparable(told: Story) -> Mapping[str, Any]:
