@@ -21,6 +21,8 @@ from lt_callbacks import (
     ProgressBar,
     RichModelSummary,
     RichProgressBar,
+    SpikeDetection,
+    ThroughputMonitor,
     Timer,
     TQDMProgressBar,
     WeightAveraging,
@@ -135,6 +137,18 @@ class TestRichProgressBar(CallbackContract):
     @pytest.fixture
     def callback(self) -> Callback:
         return RichProgressBar()
+
+
+class TestSpikeDetection(CallbackContract):
+    @pytest.fixture
+    def callback(self, tmp_path: Path) -> Callback:
+        return SpikeDetection(exclude_batches_path=tmp_path)
+
+
+class TestThroughputMonitor(CallbackContract):
+    @pytest.fixture
+    def callback(self) -> Callback:
+        return ThroughputMonitor(len)
 
 
 class TestTimer(CallbackContract):

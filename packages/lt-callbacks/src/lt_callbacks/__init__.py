@@ -18,6 +18,8 @@ from lt_callbacks.prediction_writer import BasePredictionWriter, WriteInterval
 from lt_callbacks.progress_bar import ProgressBar
 from lt_callbacks.rich_progress_bar import RichProgressBar
 from lt_callbacks.rich_theme import RichProgressBarTheme
+from lt_callbacks.spike_detection import SpikeDetection
+from lt_callbacks.throughput_monitor import ThroughputMonitor
 from lt_callbacks.timer import Timer
 from lt_callbacks.tqdm_progress_bar import TQDMProgressBar
 from lt_callbacks.tuner import Tuner
@@ -46,7 +48,9 @@ __all__ = [
     "RichModelSummary",
     "RichProgressBar",
     "RichProgressBarTheme",
+    "SpikeDetection",
     "TQDMProgressBar",
+    "ThroughputMonitor",
     "Timer",
     "Tuner",
     "WeightAveraging",

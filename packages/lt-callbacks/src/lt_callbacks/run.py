@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from lt_interfaces.accelerator import Accelerator
+from lt_interfaces.precision import Precision
 from lt_interfaces.strategy import Strategy
 from lt_interfaces.trainer_view import RunControl, TrainerView
 
@@ -17,6 +18,10 @@ class PlacedRun(Run, Protocol):
     @property
     def accelerator(self) -> Accelerator:
         """The kind of its devices."""
+
+    @property
+    def precision_plugin(self) -> Precision:
+        """The number formats it computes in."""
 
     @property
     def strategy(self) -> Strategy:

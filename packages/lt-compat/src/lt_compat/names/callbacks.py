@@ -16,12 +16,8 @@ _ACCUMULATION = owned("lt_callbacks", "GradientAccumulationScheduler")
 _ON_EXCEPTION = owned("lt_callbacks", "OnExceptionCheckpoint")
 _STATS = owned("lt_callbacks", "DeviceStatsMonitor")
 _PRUNING = missing(_LATER + " `torch.nn.utils.prune` in `on_train_epoch_end` prunes.", "ModelPruning")
-_SPIKES = missing(
-    _LATER + " Ask `lt_interfaces.loss_spikes.LossSpikes` in `on_train_batch_end`, and raise.", "SpikeDetection"
-)
-_THROUGHPUT = missing(
-    _LATER + " Update a `lt_interfaces.throughput.Throughput` in `on_train_batch_end`.", "ThroughputMonitor"
-)
+_SPIKES = owned("lt_callbacks", "SpikeDetection")
+_THROUGHPUT = owned("lt_callbacks", "ThroughputMonitor")
 _BATCH_SIZE = owned("lt_callbacks", "BatchSizeFinder")
 _LR = owned("lt_callbacks", "LearningRateFinder")
 _SWA = missing(_AVERAGING, "StochasticWeightAveraging")
