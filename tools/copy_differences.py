@@ -41,9 +41,12 @@ def copied() -> str:
     """Return what the copy should hold.
 
     Raises:
-        KeyError: a title that lt-compat names isn't on the page.
+        ValueError: a title that lt-compat names isn't on the page.
     """
     page = rows(PAGE.read_text(encoding="utf-8"))
+    if gone := [title for title in titles() if title not in page]:
+        message = f"the page has no row called {gone}; lt_compat/differences.py names it"
+        raise ValueError(message)
     return json.dumps({title: page[title] for title in titles()}, indent=1, ensure_ascii=False) + "\n"
 
 
