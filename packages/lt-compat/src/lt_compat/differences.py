@@ -124,7 +124,6 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "DeviceStatsMonitor": (
         "`DeviceStatsMonitor` in `validate` and `test`",
         "`DeviceStatsMonitor` in the validation of `fit`",
-        "Statistics of `DeviceStatsMonitor` in `callback_metrics`",
     ),
     "EMAWeightAveraging": _AVERAGING,
     "EarlyStopping": ("`EarlyStopping(patience=...)` changed between runs",),
