@@ -124,6 +124,8 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "DeviceStatsMonitor": (
         "`DeviceStatsMonitor` in `validate` and `test`",
         "`DeviceStatsMonitor` in the validation of `fit`",
+        "Where `DeviceStatsMonitor` and `ThroughputMonitor` log the end of a training batch",
+        "Statistics of `DeviceStatsMonitor` and rates of `ThroughputMonitor` in `callback_metrics`",
     ),
     "EMAWeightAveraging": _AVERAGING,
     "EarlyStopping": ("`EarlyStopping(patience=...)` changed between runs",),
