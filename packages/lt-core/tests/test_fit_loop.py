@@ -74,7 +74,7 @@ def test_views_are_for_reading_alone() -> None:
         EpochLoop(FitProgress()).batch_idx = 3  # type: ignore[misc]
     with pytest.raises(AttributeError):
         Trainer(**QUIET).fit_loop.batch_idx = 3  # type: ignore[misc]
-    with pytest.raises(AttributeError, match="`completed` shows where the run stands .* ckpt_path"):
+    with pytest.raises(AttributeError, match=r"`completed` shows where the run stands .* ckpt_path"):
         Trainer(**QUIET).fit_loop.epoch_progress.current.completed = 3
 
 

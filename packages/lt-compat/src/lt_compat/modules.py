@@ -67,7 +67,7 @@ def unknown(module: str, name: str) -> str:
     from lt_interfaces.spelling import did_you_mean
 
     known = [*_offered(names_of(key)), *modules_below(key)]
-    return f"Lightning has no `{module}.{name}` that lt knows of.{did_you_mean(name, known)}"
+    return f"`{module}.{name}` isn't among the names of Lightning's that lt knows.{did_you_mean(name, known)}"
 
 
 def _special(module: CompatModule, name: str) -> Any:
