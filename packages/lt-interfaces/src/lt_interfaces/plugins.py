@@ -72,7 +72,7 @@ _INSTALL: Final[Mapping[str, Mapping[str, Iterable[str]]]] = {
         "lt-checkpoint-io": ("torch", "async", "distributed"),
         "lt-deepspeed": ("deepspeed",),
     },
-    "loggers": {"lt-loggers": ("csv", "tensorboard", "dummy")},
+    "loggers": {"lt-loggers": ("csv", "tensorboard", "dummy", "wandb", "mlflow", "comet")},
     "profilers": {"lt-profilers": ("simple", "advanced", "pytorch", "xla")},
     "callbacks": {"lt-callbacks": ("model_checkpoint", "progress_bar", "model_summary", "timer")},
 }
