@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from spiking_ranks import train
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lt_callbacks import ModelCheckpoint, SpikeDetection, ThroughputMonitor
 from lt_core import LightningModule, Trainer
 from lt_interfaces.loss_spikes import TrainingSpikeException
+from lt_interfaces.testing.ranks import run_in_processes
 from lt_loggers import CSVLogger
 
 
@@ -116,3 +118,15 @@ def test_evaluation_logs_rates_at_its_own_batches(fn: str, stage: str, tmp_path:
     rows = logged(tmp_path, fn)
     assert [(step, metrics[f"{stage}/batches"]) for step, metrics in rows] == [(2, 2), (4, 4)]
     assert rows[0][1][f"{stage}/device/batches_per_sec"] > 0
+
+
+def test_a_spike_on_one_rank_ends_training_on_all_and_both_know_the_rates(tmp_path: Path) -> None:
+    first, second = run_in_processes(train, str(tmp_path), timeout_seconds=100)
+    assert "TrainingSpikeException" in (first["failure"], second["failure"])  # the other rank may end as its peer
+    assert None not in (first["failure"], second["failure"])
+    assert first["step"] == second["step"] == 4
+    assert first["bad_batches"] == second["bad_batches"] == [2, 3]
+    assert json.loads((tmp_path / "skip_batches.json").read_text()) == [2, 3]
+    assert first["rates"].keys() == second["rates"].keys()
+    rates = first["rates"]
+    assert rates["train/samples_per_sec"] == pytest.approx(2 * rates["train/device/samples_per_sec"])

@@ -80,6 +80,18 @@ def test_a_spike_on_another_rank_ends_this_one_and_only_rank_0_writes(new_run: N
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_rank_raises_before_rank_0_has_written(new_run: NewRun, tmp_path: Path) -> None:
+    lists = []
+
+    def wait(obj: Any, src: int = 0) -> Any:
+        assert src == 0
+        lists.append((tmp_path / "skip_batches.json").read_text())
+
+    with pytest.raises(TrainingSpikeException):
+        train(started(new_run(SpikeDetection(), broadcast=wait)), 1.0, float("nan"))
+    assert lists == ["[0, 1]"]
+
+
 def test_it_goes_on_after_what_was_saved(new_run: NewRun) -> None:
     before, after = SpikeDetection(), SpikeDetection()
     train(started(new_run(before)), 1.0, 1.0, 1.0)

@@ -40,8 +40,8 @@ class SpikeDetection(Callback):
             for a ``default_root_dir`` that's a URL where no path was given.
         TrainingSpikeException: while training, `lt_interfaces.loss_spikes.TrainingSpikeException`, for a spike.
 
-    >>> SpikeDetection(exclude_batches_path="runs").exclude_batches_path
-    PosixPath('runs/skip_batches.json')
+    >>> SpikeDetection(exclude_batches_path="runs").exclude_batches_path.as_posix()
+    'runs/skip_batches.json'
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class SpikeDetection(Callback):
         self.bad_batches += [index for index in (batch_idx - 1, batch_idx) if index >= 0]
         if trainer.is_global_zero and self.exclude_batches_path is not None:
             commit_text(self.exclude_batches_path, json.dumps(self.bad_batches))
+        trainer.broadcast(None)  # no rank raises, which ends the job, before rank 0 has written
 
 
 def _file_at(path: str | PathLike[str]) -> Path:
