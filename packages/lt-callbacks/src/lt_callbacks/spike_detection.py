@@ -17,7 +17,7 @@ _FILE: Final = "skip_batches.json"
 
 
 class SpikeDetection(Callback):
-    """Raises when the training loss spikes on any rank, on all ranks alike, which ends training.
+    """Raises when the training loss spikes on any rank, which ends training on all of them.
 
     A spike is a loss that's worse than the last one and far from the mean of the last ones, or that isn't finite. The
     batch in which it's seen and the one before it are added to ``bad_batches``, which rank 0 writes down as JSON. Both
