@@ -40,13 +40,15 @@ class Trusting(Tuner):
 
 @pytest.fixture
 def trainer(tmp_path: Path) -> Trainer:
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    return Trainer(accelerator="cpu", max_epochs=1, logger=False, default_root_dir=tmp_path, **quiet)  # type: ignore[arg-type]
+    return Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
 
 
 def test_a_derived_tuner_that_wraps_how_checkpoints_are_loaded_finds_a_rate(trainer: Trainer) -> None:
