@@ -65,6 +65,19 @@ def test_it_goes_on_after_what_was_saved(tmp_path: Path) -> None:
         after.on_train_batch_end(Ranks(), torch.tensor(3.1), None, 4)
 
 
+def test_a_spike_in_the_first_batch_names_no_batch_before_it(tmp_path: Path) -> None:
+    detection = SpikeDetection(exclude_batches_path=tmp_path, warmup=0)
+    with pytest.raises(TrainingSpikeException):
+        detection.on_train_batch_end(Ranks(), torch.tensor(float("nan")), None, 0)
+    assert detection.bad_batches == [0]
+
+
+def test_a_state_of_lightnings_brings_its_bad_batches() -> None:
+    detection = SpikeDetection()
+    detection.load_state_dict({"last_val": 0.5, "bad_batches": [7, 8]})
+    assert detection.bad_batches == [7, 8]
+
+
 def test_fabric_calls_it(tmp_path: Path) -> None:
     detection = SpikeDetection(exclude_batches_path=tmp_path)
     fabric = Fabric(accelerator="cpu", devices=1, callbacks=[detection])

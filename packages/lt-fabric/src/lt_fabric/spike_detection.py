@@ -74,9 +74,12 @@ class SpikeDetection:
         own = float(loss.detach())
         is_spike = self._spikes.is_spike(own, batch_idx)
         if fabric.all_reduce(tensor(float(is_spike)), reduce_op="max") > 0:
-            self.bad_batches += [batch_idx - 1, batch_idx]
+            self.bad_batches += [index for index in (batch_idx - 1, batch_idx) if index >= 0]
             if fabric.is_global_zero:
                 commit_text(self.exclude_batches_path, json.dumps(self.bad_batches))
+            fabric.all_reduce(
+                tensor(0.0), reduce_op="max"
+            )  # no rank raises, which ends the job, before rank 0 has written
             raise TrainingSpikeException(batch_idx)
         self._spikes.take(own)
 
@@ -85,8 +88,9 @@ class SpikeDetection:
         return {"spikes": self._spikes.state_dict(), "bad_batches": list(self.bad_batches)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after what was saved."""
-        self._spikes.load_state_dict(state_dict["spikes"])
+        """Go on after what was saved; a state of Lightning's brings no losses, which are then gathered anew."""
+        if "spikes" in state_dict:
+            self._spikes.load_state_dict(state_dict["spikes"])
         self.bad_batches = list(state_dict["bad_batches"])
 
 
