@@ -78,6 +78,8 @@ def same(one: Any, other: Any) -> bool:
 class Net(LightningModule):
     """Has hyper-parameters of every kind and a word for its checkpoints."""
 
+    flops_per_batch = 1000
+
     def __init__(self, values: Any = None, rate: Any = 0.01, **others: Any) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -133,16 +135,38 @@ def every_callback(folder: Path) -> list[Any]:
         lt_callbacks.Timer(timedelta(minutes=5)),
         lt_callbacks.TQDMProgressBar(),
         lt_callbacks.ModelSummary(),
+        lt_callbacks.DeviceStatsMonitor(),
+        lt_callbacks.EMAWeightAveraging(),
+        lt_callbacks.OnExceptionCheckpoint(folder / "failed"),
+        lt_callbacks.SpikeDetection(rtol=1e6, exclude_batches_path=folder / "spikes"),
+        lt_callbacks.ThroughputMonitor(len),
+    ]
+
+
+def callbacks_that_want_a_run_of_their_own() -> list[Any]:
+    """Return one of each callback that doesn't go with the others."""
+    return [
+        lt_callbacks.BackboneFinetuning(unfreeze_backbone_at_epoch=1),
+        lt_callbacks.BatchSizeFinder(max_trials=2, batch_arg_name="batch"),
+        lt_callbacks.GradientAccumulationScheduler({0: 1, 1: 2}),
+        lt_callbacks.LearningRateFinder(num_training_steps=20, attr_name="rate"),
+        lt_callbacks.WeightAveraging(),
     ]
 
 
 BASES_AND_TWINS = {
+    "BaseFinetuning",
+    "BasePredictionWriter",
     "Callback",
     "Checkpoint",
     "ProgressBar",
     "RichProgressBar",
     "RichProgressBarTheme",
     "RichModelSummary",
+    # not callbacks, but what some give or are given
+    "LearningRateSearch",
+    "Tuner",
+    "WriteInterval",
 }
 
 
@@ -153,7 +177,8 @@ def trainer_in(folder: Path, **arguments: Any) -> Trainer:
 
 def test_every_file_of_a_run_with_everything_on_loads_without_pickle(tmp_path: Path) -> None:
     callbacks = every_callback(tmp_path)
-    assert {type(callback).__name__ for callback in callbacks} | BASES_AND_TWINS == set(lt_callbacks.__all__)
+    known = {type(callback).__name__ for callback in [*callbacks, *callbacks_that_want_a_run_of_their_own()]}
+    assert known | BASES_AND_TWINS == set(lt_callbacks.__all__)
     loggers = [CSVLogger(tmp_path, name="csv"), TensorBoardLogger(tmp_path, name="tensorboard")]
     on = {"enable_progress_bar": True, "enable_model_summary": True, "accumulate_grad_batches": 2}
     trainer = trainer_in(tmp_path, callbacks=callbacks, logger=loggers, max_epochs=3, **on)
@@ -173,6 +198,30 @@ def test_every_file_of_a_run_with_everything_on_loads_without_pickle(tmp_path: P
         if "tfevents" not in path.name:
             readers[path.suffix](path)
     assert len([path for path in files if path.suffix == ".ckpt"]) >= 10
+
+
+@pytest.mark.parametrize(
+    "callback", callbacks_that_want_a_run_of_their_own(), ids=lambda callback: type(callback).__name__
+)
+def test_files_of_a_run_with_a_callback_that_is_alone_load_without_pickle(callback: Any, tmp_path: Path) -> None:
+    class WithBackbone(Net):
+        def __init__(self, rate: Any = 0.01) -> None:
+            super().__init__(rate=rate)
+            self.backbone = self.network[0]
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.Adam((each for each in self.parameters() if each.requires_grad), lr=self.hparams.rate)
+
+    class DataOfAnySize(Data):
+        def train_dataloader(self) -> Any:
+            return torch.utils.data.DataLoader(RegressionDataset(4, 32), batch_size=self.hparams.batch)
+
+    trainer = trainer_in(tmp_path, callbacks=[callback], max_epochs=2)
+    trainer.fit(WithBackbone(), datamodule=DataOfAnySize(root="disk", batch=8))
+    path = Path(trainer.checkpoint_callback.best_model_path)
+    check_checkpoint(path)
+    stateful = bool(callback.state_dict())
+    assert (callback.state_key in torch.load(path, weights_only=True)["callbacks"]) == stateful
 
 
 def check_checkpoint(path: Path) -> None:

@@ -51,6 +51,7 @@ def test_fsdp_breaks_graphs_at_its_units_alone() -> None:
             assert set(outcome.breaks) == {"Attempted to call function marked as skipped"}
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch's inductor needs a C++ compiler on the CPU")
 def test_torchs_own_compiler_trains_as_without() -> None:
     plain = train("single", world_size=1, backend=False, samples=12)

@@ -10,6 +10,7 @@ import pytest
 SCRIPT = Path(__file__).parents[1] / "tools" / "run_kill_matrix.py"
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(os.name != "posix", reason="runs are forked")
 @pytest.mark.timeout(300)
 def test_killed_runs_resume_bit_for_bit() -> None:

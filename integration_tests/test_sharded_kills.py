@@ -47,6 +47,7 @@ def test_after_a_kill_it_goes_on_from_its_last_whole_checkpoint(
     assert max(second) == STEPS - 1
 
 
+@pytest.mark.nightly
 def test_killed_again_and_again_at_any_moment_each_rank_repeats_what_it_did(tmp_path: Path) -> None:
     """The whole job is killed while it trains and saves in the background, and started again by hand."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"

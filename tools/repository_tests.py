@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-# Before any conftest: `import lt_compat` sets it unless it's set, for every test that runs later in the same process.
+# Before any conftest: `import lt_compat`, which collecting its tests does, would give every other test, and what that
+# starts, Lightning's names and checkpoints with any object.
+os.environ.setdefault("LT_COMPAT", "off")
 os.environ.setdefault("LT_CHECKPOINT_OBJECTS", "refuse")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give every process one thread, so that parallel tests don't fight over the cores, and no names of Lightning's."""
+    """Give every process one thread, so that parallel tests don't fight over the cores."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # Collecting lt_compat's docstrings imports it, which would give every other test Lightning's names.
-    os.environ.setdefault("LT_COMPAT", "off")
     # Imported here: OpenMP reads the variable above when torch is loaded.
     import torch
 
