@@ -17,7 +17,8 @@ def failures(source: str, name: str) -> str:
     """Run a page's examples, one after another in one session; return what doctest says of those that fail."""
     said: list[str] = []
     test = doctest.DocTestParser().get_doctest(source, {"__name__": "__main__"}, name, name, 0)
-    doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=said.append)
+    # Names stay: what torch has compiled takes its own away when it's collected, and fails if they're gone.
+    doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=said.append, clear_globs=False)
     return "".join(said)
 
 
