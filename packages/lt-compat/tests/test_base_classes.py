@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lt_checkpoint_io import AsyncCheckpointIO, TorchCheckpointIO
-from lt_compat.base_classes import CheckpointIO, ClusterEnvironment, LightningEnvironment, Precision, Profiler
+from lt_compat.base_classes import CheckpointIO, ClusterEnvironment, Precision, Profiler
 from lt_core import LightningModule, Trainer
 from lt_fabric import FullPrecision, LocalEnvironment
 from lt_precision import MixedPrecision
@@ -148,6 +148,5 @@ def test_classes_of_lt_count_as_instances() -> None:
     assert isinstance(MixedPrecision("bf16-mixed"), Precision)
     assert isinstance(FullPrecision(), Precision)
     assert isinstance(LocalEnvironment(), ClusterEnvironment)
-    assert isinstance(LocalEnvironment(), LightningEnvironment)
     assert not isinstance(LocalEnvironment(), CheckpointIO)
     assert not isinstance(TorchCheckpointIO(), TheirIO)

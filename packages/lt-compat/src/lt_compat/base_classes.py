@@ -17,7 +17,7 @@ from signal import Signals
 from typing import Any
 
 import lt_interfaces
-from lt_fabric import FullPrecision, LocalEnvironment
+from lt_fabric import FullPrecision
 from lt_interfaces import CheckpointTraits, StoredCheckpoint
 from lt_interfaces.commit import visible_entries
 from lt_interfaces.rank_zero import rank_zero_only
@@ -86,12 +86,6 @@ class ClusterEnvironment(_CountsContract, lt_interfaces.ClusterEnvironment):
 
     def teardown(self) -> None:
         """Do nothing; a derived class may remove the variables that it set."""
-
-
-class LightningEnvironment(_CountsContract, LocalEnvironment):
-    """The environment of a plain machine, to be derived from too."""
-
-    _contract = LocalEnvironment
 
 
 class Precision(_CountsContract, FullPrecision):

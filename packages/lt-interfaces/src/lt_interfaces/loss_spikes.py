@@ -73,8 +73,8 @@ class LossSpikes:
         """Say whether a loss is a spike after those that were taken."""
         if batch_idx < self._warmup:
             return False
-        if not isfinite(loss):
-            return self._finite_only or (self._is_worse(loss) and self._is_far(loss))
+        if self._finite_only and not isfinite(loss):
+            return True
         return self._is_worse(loss) and self._is_far(loss)
 
     def take(self, loss: float) -> None:

@@ -208,7 +208,28 @@ class Net(nn.Module):
         return F.log_softmax(self.fc2(x), dim=1)
 
 
-class BoringDataModule(LightningDataModule):
+class _RandomData(LightningDataModule):
+    """Loads, vector by vector, the random data that `setup` has made for each stage."""
+
+    random_train: Dataset[Tensor]
+    random_val: Dataset[Tensor]
+    random_test: Dataset[Tensor]
+    random_predict: Dataset[Tensor]
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(self.random_train)
+
+    def val_dataloader(self) -> Any:
+        return DataLoader(self.random_val)
+
+    def test_dataloader(self) -> Any:
+        return DataLoader(self.random_test)
+
+    def predict_dataloader(self) -> Any:
+        return DataLoader(self.random_predict)
+
+
+class BoringDataModule(_RandomData):
     """256 random vectors of 32 numbers, drawn once; each stage has a quarter of them.
 
     >>> data = BoringDataModule()
@@ -234,20 +255,8 @@ class BoringDataModule(LightningDataModule):
     def _quarter(self, number: int) -> Subset[Tensor]:
         return Subset(self.random_full, range(_PER_STAGE * number, _PER_STAGE * (number + 1)))
 
-    def train_dataloader(self) -> Any:
-        return DataLoader(self.random_train)
 
-    def val_dataloader(self) -> Any:
-        return DataLoader(self.random_val)
-
-    def test_dataloader(self) -> Any:
-        return DataLoader(self.random_test)
-
-    def predict_dataloader(self) -> Any:
-        return DataLoader(self.random_predict)
-
-
-class BoringDataModuleNoLen(LightningDataModule):
+class BoringDataModuleNoLen(_RandomData):
     """Random vectors of 32 numbers, drawn as they're read, whose number isn't known beforehand."""
 
     def setup(self, stage: str) -> None:
@@ -259,18 +268,6 @@ class BoringDataModuleNoLen(LightningDataModule):
             self.random_test = RandomIterableDataset(_SIZE, 256)
         if stage == "predict":
             self.random_predict = RandomIterableDataset(_SIZE, 64)
-
-    def train_dataloader(self) -> Any:
-        return DataLoader(self.random_train)
-
-    def val_dataloader(self) -> Any:
-        return DataLoader(self.random_val)
-
-    def test_dataloader(self) -> Any:
-        return DataLoader(self.random_test)
-
-    def predict_dataloader(self) -> Any:
-        return DataLoader(self.random_predict)
 
 
 class IterableBoringDataModule(LightningDataModule):

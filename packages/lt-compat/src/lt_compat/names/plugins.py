@@ -45,7 +45,7 @@ _SYNC = missing(
 
 _ENVIRONMENT = owned(_BASES, "ClusterEnvironment")
 _KUBEFLOW = owned("lt_strategies", "KubeflowEnvironment")
-_LOCAL = owned(_BASES, "LightningEnvironment")
+_LOCAL = owned("lt_fabric", LightningEnvironment="LocalEnvironment")
 _LSF = owned("lt_strategies", "LSFEnvironment")
 _MPI = owned("lt_strategies", "MPIEnvironment")
 _SLURM = owned("lt_strategies", "SLURMEnvironment")
